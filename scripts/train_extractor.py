@@ -1,0 +1,126 @@
+"""Trains the small residual network as a classifier, so that its features can score a GAN on the same kind of images.
+
+    python scripts/train_extractor.py small_resnet.safetensors
+    python scripts/train_extractor.py mine.safetensors --epochs 30 data.name=npz data.path=mine.npz
+
+`data.KEY=VALUE` names a data set and all its options; without any it is the shapes that the shipped weights were trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import trange
+
+from sngan import registry
+from sngan.config import Component
+from sngan.data.images import Images, Source, TensorImages
+from sngan.errors import UserError
+from sngan.evaluation.extractors.small_resnet import SmallResNet
+from sngan.provenance import sha256_of, versions
+
+# the seed differs from that of configs/data/shapes.yaml: the extractor has not seen the images that a run trains on
+SHAPES = {"name": "shapes", "n_train": 20_000, "n_test": 10_000, "seed": 1}
+
+
+def main() -> None:
+    args = arguments()
+    data = Component.model_validate(args.data)
+    source: Source = registry.build("data", data)
+    if source.spec.n_classes < 2:
+        raise UserError(f"data.name={data.name} has no labels to train on; give a labelled data set")
+    train, test = (in_memory(source.load(split), args.device) for split in ("train", "test"))
+
+    network = fit(train, args=args, n_classes=source.spec.n_classes)
+    accuracy = accuracy_of(network, test)
+    save(network, args.out, metadata={"data": json.dumps(args.data), "seed": str(args.seed), "test_accuracy": f"{accuracy:.4f}"})
+    print(f"{args.out}: test accuracy {accuracy:.2%} on {len(test)} images, sha256 {sha256_of(args.out)}")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="the safetensors file to write; its name is the extractor's name in scores")
+    parser.add_argument("data", nargs="*", metavar="data.KEY=VALUE", help="the data set and its options")
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64], help="channels of each stage")
+    parser.add_argument("--blocks", type=int, default=1, help="residual blocks a stage")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=0.1, help="the largest learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_intermixed_args()
+    args.data = dict(option(text) for text in args.data) or SHAPES
+    return args
+
+
+def option(text: str) -> tuple[str, object]:
+    """'data.n_train=100' -> ('n_train', 100); a value that is not JSON is a string."""
+    key, equals, value = text.partition("=")
+    if not key.startswith("data.") or not equals:
+        raise UserError(f"{text}: not of the form data.KEY=VALUE")
+    try:
+        return key.removeprefix("data."), json.loads(value)
+    except json.JSONDecodeError:
+        return key.removeprefix("data."), value
+
+
+def in_memory(images: Images, device: str) -> TensorImages:
+    """The whole split on the device."""
+    if not isinstance(images, TensorImages):
+        pixels, labels = zip(*(images[i] for i in range(len(images))), strict=True)
+        images = TensorImages(torch.stack(pixels), torch.tensor(labels))
+    return TensorImages(images.pixels.to(device), images.labels.to(device))
+
+
+def fit(train: TensorImages, *, args: argparse.Namespace, n_classes: int) -> SmallResNet:
+    """Nesterov momentum; the learning rate rises to `lr` over a quarter of the steps, then falls to 0."""
+    with torch.random.fork_rng():  # the layers' initialisation draws from the global generator
+        torch.manual_seed(args.seed)
+        network = SmallResNet(args.widths, [args.blocks] * len(args.widths), n_classes).to(args.device)
+    order = torch.Generator().manual_seed(args.seed)
+    steps = args.epochs * math.ceil(len(train) / args.batch)
+    optimizer = torch.optim.SGD(network.parameters(), lr=args.lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(4 * (step + 1), 4 / 3 * (steps - step)) / steps)
+    progress = trange(args.epochs, desc="training", unit="epoch")
+    for _ in progress:
+        for rows in torch.randperm(len(train), generator=order).to(args.device).split(args.batch):
+            _, logits = network(train.pixels[rows])
+            loss = F.cross_entropy(logits, train.labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        progress.set_postfix(loss=f"{loss.item():.4f}")
+    return network.eval()
+
+
+@torch.no_grad()
+def accuracy_of(network: SmallResNet, test: TensorImages) -> float:
+    """The share of images whose largest logit is that of their label."""
+
+    def right(pixels: Tensor, labels: Tensor) -> int:
+        return int((network(pixels)[1].argmax(1) == labels).sum())
+
+    return sum(map(right, test.pixels.split(1000), test.labels.split(1000))) / len(test)
+
+
+def save(network: SmallResNet, path: Path, *, metadata: dict[str, str]) -> None:
+    """The tensors of evaluation, without batch norm's counters."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.cpu() for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    save_file(tensors, path, metadata={**metadata, "versions": json.dumps(versions())})
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,45 @@
+"""sngan: training spectral-normalisation GANs (Miyato, Kataoka, Koyama & Yoshida, ICLR 2018).
+
+The public names below are imported when they are first used, so that `import sngan` is fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sngan.config import Config as Config
+    from sngan.data.images import ImageSpec as ImageSpec
+    from sngan.errors import UserError as UserError
+    from sngan.layers.spectral_norm import SpectralNorm as SpectralNorm
+    from sngan.layers.spectral_norm import bake as bake
+    from sngan.registry import build as build
+    from sngan.registry import register as register
+    from sngan.training.checkpoint import load_generator as load_generator
+    from sngan.training.checkpoint import open_checkpoint as open_checkpoint
+    from sngan.training.loop import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "sngan.config",
+    "ImageSpec": "sngan.data.images",
+    "SpectralNorm": "sngan.layers.spectral_norm",
+    "UserError": "sngan.errors",
+    "bake": "sngan.layers.spectral_norm",
+    "build": "sngan.registry",
+    "compose": "sngan.cli.compose",
+    "load_generator": "sngan.training.checkpoint",
+    "open_checkpoint": "sngan.training.checkpoint",
+    "register": "sngan.registry",
+    "train": "sngan.training.loop",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sngan' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,61 @@
+"""`sngan COMMAND …`, also as `python -m sngan COMMAND …` (what torchrun starts)."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from sngan import __version__
+from sngan.errors import UserError, nearest
+
+COMMANDS = {
+    "train": "train a GAN, or continue one",
+    "evaluate": "score a checkpoint",
+    "sample": "write images made by a checkpoint",
+}
+
+HELP = "\n".join(
+    [
+        "sngan: training spectral-normalisation GANs",
+        "",
+        "usage: sngan COMMAND [KEY=VALUE ...]",
+        "",
+        *(f"  {name:<10} {what}" for name, what in COMMANDS.items()),
+        "",
+        "  sngan COMMAND --help          the keys of a command, and what they can be",
+        "  sngan --version               the version",
+        '  eval "$(sngan -sc install=bash)"   shell completion of commands, groups and keys (also zsh, fish)',
+    ]
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command line and returns the exit code: 0; 2 for a user's mistake; 128 + the signal's number when interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    match argv:
+        case [] | ["--help" | "-h" | "help"]:
+            print(HELP)
+            return 0
+        case ["--version"]:
+            print(f"sngan {__version__}")
+            return 0
+        case ["--shell-completion" | "-sc", *rest]:
+            from sngan.cli.completion import complete
+
+            return complete(rest)
+        case [command, *rest] if command in COMMANDS:
+            try:
+                return import_module(f"sngan.cli.{command}").main(rest)
+            except UserError as error:
+                print(f"sngan: {error}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                return 130
+        case [command, *_]:
+            print(f"sngan: unknown command {command}; {nearest(command, COMMANDS)}", file=sys.stderr)
+            return 2
+    raise AssertionError(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""The typed schema of everything that can be asked for, checked once, with errors that name the key.
+
+Hydra composes `configs/`; `sngan.cli` hands the result to `parse`. The values, and so the defaults, live in the YAML files; the types
+and the ranges live here and, for the options of a component, in the signature of its builder (`sngan.registry`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+
+from sngan import registry
+from sngan.errors import UserError, explain
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A frozen group of keys; unknown keys, implicit conversions, NaN and infinity are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Component(Section, extra="allow"):
+    """Something built through the registry: its name, and its options as further keys."""
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the builder is given."""
+        return dict(self.model_extra or {})
+
+
+class Data(Component):
+    """A data set (name and options), and how its images reach the device."""
+
+    dequantize: bool
+    """Add uniform noise of one grey level to real images (author code), so that their distribution has a density."""
+    flip: bool
+    """Mirror each real image with probability one half."""
+    resident_mb: NonNegativeFloat
+    """Images that take at most this many MB live on the device as uint8; others are streamed by worker processes."""
+    workers: NonNegativeInt
+    """Worker processes that decode streamed images; 0 decodes in the training process."""
+
+
+class Optimizer(Section):
+    """Adam, the same for G and D (paper Table 1)."""
+
+    lr: PositiveFloat
+    betas: tuple[Fraction, Fraction]
+    decay: Literal["none", "linear"]
+    """`linear`: the learning rate falls to 0 at the last step, from step 0 on (author code)."""
+
+
+class EMA(Section):
+    """The exponential moving average of G's weights; decay 0 is G itself."""
+
+    decay: Fraction
+    recalibrate: NonNegativeInt
+    """Batches of fresh samples from which G_ema's batch-norm statistics are measured before it is scored or shown; 0 keeps G's."""
+
+
+class Keep(Section):
+    """Which checkpoints stay: the last `last`, every `every` steps one for good (0: none), and the best by the quick score."""
+
+    last: PositiveInt
+    every: NonNegativeInt
+
+
+class Protocol(Section):
+    """How a score is taken; its parts are in the score's name and record."""
+
+    name: str
+    n: Annotated[int, Field(ge=2)]
+    """How many samples."""
+    reference: Literal["train", "test"]
+    """The split of real images to compare with."""
+    n_reference: Annotated[int, Field(ge=2)] | None
+    """How many images of it, the first ones; null: all."""
+    metrics: Annotated[tuple[Literal["fid", "is"], ...], Field(min_length=1)]
+    splits: PositiveInt
+    """Into how many parts the samples are split for the Inception score."""
+    seed: NonNegativeInt
+    """Of the samples' latents."""
+
+
+class Config(Section):
+    """Everything that defines a training run."""
+
+    name: str
+    run_dir: Path
+    seed: NonNegativeInt
+    steps: PositiveInt
+    batch: PositiveInt
+    """Real images, and as many fakes, per update of D; a sum over ranks."""
+    g_batch: PositiveInt
+    """Latents per update of G; a sum over ranks."""
+    d_steps: PositiveInt
+    conditional: bool
+
+    generator: Component
+    discriminator: Component
+    loss: Component
+    data: Data
+    optimizer: Optimizer
+    ema: EMA
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["fp32", "tf32", "bf16"]
+
+    log_every: NonNegativeInt
+    sample_every: NonNegativeInt
+    save_every: NonNegativeInt
+    evaluate_every: NonNegativeInt
+    keep: Keep
+    resume: Literal["auto", "never", "force"]
+
+    protocol: Protocol | None
+    """Of the full score at the end; null: the run is never scored."""
+    quick: Protocol | None
+    """Of the scores during training."""
+    extractor: Component
+
+    plugins: tuple[str, ...]
+    """Modules to import first, because they register names; honoured from the command line only."""
+
+
+class Evaluate(Section):
+    """What `sngan evaluate` is asked for; null takes what the run was trained with."""
+
+    run: Path | None
+    checkpoint: Path | None
+    weights: Literal["ema", "raw"]
+    protocol: Protocol | None
+    extractor: Component | None
+    n: Annotated[int, Field(ge=2)] | None
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    data: Data | None
+    """Reference images other than those the run was trained on."""
+    plugins: tuple[str, ...]
+
+
+class Sample(Section):
+    """What `sngan sample` is asked for."""
+
+    run: Path | None
+    checkpoint: Path | None
+    weights: Literal["ema", "raw"]
+    n: PositiveInt
+    seed: NonNegativeInt
+    label: NonNegativeInt | None
+    out: Path
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    plugins: tuple[str, ...]
+
+
+Schema = TypeVar("Schema", bound=Section)
+
+
+def parse(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
+    """The checked config; raises `UserError` that names the first key at fault, what it was given and what is allowed."""
+    try:
+        # through JSON, where strict still reads a list as a tuple, a string as a path and an int as a float
+        parsed = schema.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise UserError(explain(error, prefix="", allowed=_keys_beside(error, schema))) from None
+    for group in registry.PACKAGES:
+        component = getattr(parsed, group, None)
+        if component is not None:
+            registry.check(group, component)
+    return parsed
+
+
+def _keys_beside(error: ValidationError, schema: type[BaseModel]) -> list[str]:
+    """The keys allowed where the first fault is."""
+    for part in error.errors()[0]["loc"][:-1]:
+        field = schema.model_fields.get(str(part))
+        sections = [t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type)] if field else []
+        schema = next((t for t in sections if issubclass(t, BaseModel)), schema)
+    return list(schema.model_fields)
+
+

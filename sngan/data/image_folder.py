@@ -1,0 +1,136 @@
+"""A folder of one's own pictures."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from pydantic import PositiveInt
+from torch import Tensor
+from tqdm import tqdm
+
+from sngan.data.images import Images, ImageSpec, Source, Split
+from sngan.data.pictures import SUFFIXES, read_picture
+from sngan.errors import UserError
+from sngan.registry import register
+
+log = logging.getLogger(__name__)
+
+
+@register("data", "image_folder")
+class ImageFolder(Source):
+    """The pictures below `path`, at any depth, as RGB images; those below `test_path` are the test split.
+
+    When all of them lie in sub-folders, and in more than one, the sorted names of these are the classes 0, 1, …; otherwise there
+    are no labels. Hidden files and folders are passed over, linked folders are followed. The order is that of the sorted paths.
+    Constructing lists the files; loading decodes each of them once, because only that shows whether it is whole.
+    """
+
+    def __init__(self, *, path: Path, test_path: Path | None, resolution: PositiveInt, on_error: Literal["stop", "skip"]):
+        root = path.expanduser()
+        files = _list(root, "data.path")
+        classes = sorted(_top_folders(files))
+        if len(classes) == 1:
+            classes = []
+        self.name = root.resolve().name
+        self.spec = ImageSpec(resolution=resolution, channels=3, n_classes=len(classes))
+        self._on_error = on_error
+        self._pictures: dict[Split, Pictures] = {"train": Pictures(root, files, _labels(files, classes), resolution)}
+        if test_path is not None:
+            test_root = test_path.expanduser()
+            if test_root.resolve().is_relative_to(root.resolve()):
+                raise UserError(
+                    f"data.test_path={test_path} lies in data.path={path}: its pictures would be trained on; keep them apart"
+                )
+            test_files = _list(test_root, "data.test_path")
+            unknown = _top_folders(test_files) - set(classes)
+            if classes and unknown:
+                raise UserError(
+                    f"data.test_path={test_path}: sub-folder {min(unknown)} is not among the classes in data.path={path}"
+                )
+            self._pictures["test"] = Pictures(test_root, test_files, _labels(test_files, classes), resolution)
+
+    def load(self, split: Split) -> Images:
+        if split not in self._pictures:
+            raise UserError("data=image_folder has no test split; give one with data.test_path=…, or protocol.reference=train")
+        pictures = self._pictures[split]
+        unreadable = _unreadable(pictures)
+        if not unreadable:
+            return pictures
+        found = f"{len(unreadable)} of {len(pictures)} pictures cannot be read: {'; '.join(list(unreadable.values())[:3])}"
+        found += "; …" if len(unreadable) > 3 else ""
+        if self._on_error == "stop" or len(unreadable) == len(pictures):
+            raise UserError(f"{found}\nmend or remove them, or leave them out with data.on_error=skip")
+        log.warning("%s; left out (data.on_error=skip)", found)
+        return pictures.without(unreadable)
+
+
+class Pictures(Images):
+    """Picture files below `root`, decoded when they are asked for."""
+
+    def __init__(self, root: Path, files: Sequence[str], labels: Sequence[int], resolution: int):
+        self._root, self._files, self._labels, self._resolution = root, files, labels, resolution
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Raises `UserError` that names the file when it cannot be decoded."""
+        path = self._root / self._files[index]
+        try:
+            return read_picture(path, self._resolution), self._labels[index]
+        except Exception as error:  # decoders raise almost anything on bytes that they do not expect
+            raise UserError(f"{path} ({type(error).__name__})") from error
+
+    def without(self, indices: Collection[int]) -> Pictures:
+        kept = [i for i in range(len(self)) if i not in indices]
+        return Pictures(self._root, [self._files[i] for i in kept], [self._labels[i] for i in kept], self._resolution)
+
+
+def _list(root: Path, key: str) -> list[str]:
+    """The picture files below the folder, as sorted relative paths with '/'."""
+    if not root.is_dir():
+        raise UserError(f"{key}={root}: no such folder")
+
+    def refuse(error: OSError) -> NoReturn:
+        raise UserError(f"{key}={root}: {error.filename} cannot be listed: {error.strerror}")
+
+    files = []
+    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        below = Path(folder).relative_to(root)
+        files += [(below / name).as_posix() for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+    if not files:
+        raise UserError(f"{key}={root}: no pictures there; accepted are {' '.join(SUFFIXES)}, at any depth")
+    return sorted(files)
+
+
+def _top_folders(files: Sequence[str]) -> set[str]:
+    """The first-level folders, if no file lies outside them."""
+    return set() if any("/" not in file for file in files) else {file.partition("/")[0] for file in files}
+
+
+def _labels(files: Sequence[str], classes: Sequence[str]) -> list[int]:
+    numbers = {name: number for number, name in enumerate(classes)}
+    return [numbers.get(file.partition("/")[0], 0) for file in files]
+
+
+def _unreadable(pictures: Pictures) -> dict[int, str]:
+    """What is wrong with which pictures. Decoding runs outside Python's lock, so that threads keep all cores busy."""
+
+    def fault(index: int) -> str | None:
+        try:
+            pictures[index]
+        except UserError as error:
+            return str(error)
+        return None
+
+    n = len(pictures)
+    with ThreadPool(min(32, os.cpu_count() or 1)) as pool:
+        faults = pool.imap(fault, range(n), chunksize=16)
+        watched = tqdm(faults, total=n, desc="checking pictures", unit="image", delay=2, disable=None)
+        return {index: text for index, text in enumerate(watched) if text is not None}

@@ -1,0 +1,70 @@
+"""Reading images that are not in memory, with worker processes that decode ahead."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Generator, Iterable
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from sngan.data.images import Images, ImageSpec, TensorImages
+from sngan.errors import UserError
+
+CHUNK = 256
+"""Images per piece of work when a whole data set is read: some ms of decoding, little shared memory."""
+
+
+def read(images: Images, batches: Iterable[list[int]], *, workers: int) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """The images of each list of indices, in order: uint8 [N, C, H, W] in 0..255 and labels int64 [N], on the host.
+
+    The workers start with the first batch, read some batches ahead, and end with the generator: at its end, or when it is closed.
+    """
+    loader = DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=workers,
+        multiprocessing_context=_context() if workers else None,
+        worker_init_fn=_ignore_interrupt,
+        generator=torch.Generator(),  # otherwise the loader draws a number from the global one
+    )
+    try:
+        yield from loader
+    except UserError as error:
+        # a worker's error arrives with the worker's traceback as its text; the message comes last
+        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+
+
+def read_all(images: Images, spec: ImageSpec, *, workers: int) -> TensorImages:
+    """All images in memory; a progress bar shows past two seconds."""
+    n = len(images)
+    pixels = torch.empty(n, spec.channels, spec.resolution, spec.resolution, dtype=torch.uint8)
+    labels = torch.empty(n, dtype=torch.int64)
+    chunks = [list(range(start, min(start + CHUNK, n))) for start in range(0, n, CHUNK)]
+    with tqdm(total=n, desc="reading images", unit="image", delay=2, disable=None) as bar:
+        for chunk, (x, y) in zip(chunks, read(images, chunks, workers=workers), strict=True):
+            pixels[chunk[0] : chunk[-1] + 1] = x
+            labels[chunk[0] : chunk[-1] + 1] = y
+            bar.update(len(chunk))
+    return TensorImages(pixels, labels)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """How workers start: from a clean server process, which inherits neither CUDA nor the locks of our threads, as a fork would.
+
+    The server imports torch once, then forks in milliseconds; it serves all runs of this process and ends with it. Where there is
+    none (Windows), each worker is a fresh interpreter.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sngan.data.images"])
+    return context
+
+
+def _ignore_interrupt(_worker: int) -> None:
+    # Ctrl-C reaches the whole process group; the main process saves, and closes its workers in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

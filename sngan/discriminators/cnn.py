@@ -1,0 +1,49 @@
+"""The standard CNN discriminator (paper Table 3)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+
+from sngan.data.images import ImageSpec
+from sngan.errors import UserError
+from sngan.layers import initialization
+from sngan.layers.spectral_norm import SpectralNorm
+from sngan.registry import register
+
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class CNNDiscriminator(nn.Module):
+    """conv3 and 4x4 stride-2 convolutions in turn, leaky ReLU after each -> flatten -> linear: x [N, C, H, W] -> logits [N].
+
+    `widths` are the output channels of each convolution, the first one a conv3; weights start at N(0, 0.02) (author code).
+    """
+
+    def __init__(self, spec: ImageSpec, *, widths: tuple[int, ...], slope: float):
+        super().__init__()
+        factor = 2 ** (len(widths) // 2)
+        if spec.resolution % factor:
+            raise UserError(
+                f"discriminator.widths={list(widths)} halves the image {len(widths) // 2} times, so the resolution must be a multiple of {factor}, "
+                f"not {spec.resolution}; change discriminator.widths or the images"
+            )
+        self.convs = nn.Sequential()
+        for i, (c_in, c_out) in enumerate(zip((spec.channels, *widths), widths, strict=False)):
+            self.convs.append(nn.Conv2d(c_in, c_out, 4, stride=2, padding=1) if i % 2 else nn.Conv2d(c_in, c_out, 3, padding=1))
+            self.convs.append(nn.LeakyReLU(slope))
+        self.linear = nn.Linear(widths[-1] * (spec.resolution // factor) ** 2, 1)
+        initialization.normal(self)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.linear(self.convs(x).flatten(1)).squeeze(1)  # [N]
+
+
+@register("discriminator", "cnn")
+def cnn(spec: ImageSpec, *, widths: Widths, slope: NonNegativeFloat) -> SpectralNorm:
+    """The standard CNN with spectral norm on every layer."""
+    if spec.n_classes:
+        raise UserError("discriminator.name=cnn cannot be class-conditional; use discriminator=resnet, or conditional=false")
+    return SpectralNorm(CNNDiscriminator(spec, widths=widths, slope=slope))

@@ -1,0 +1,95 @@
+"""The ResNet discriminator (paper Tables 4-6), with projection for class-conditional games (Miyato & Koyama 2018)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from sngan.data.images import ImageSpec
+from sngan.errors import UserError
+from sngan.layers import initialization
+from sngan.layers.residual import DiscriminatorBlock, FirstDiscriminatorBlock
+from sngan.layers.spectral_norm import SpectralNorm
+from sngan.registry import register
+
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class Description(NamedTuple):
+    """A ResNet discriminator: each block's output channels, whether it halves the side, and whether the head has a bias."""
+
+    widths: tuple[int, ...]
+    downsample: tuple[bool, ...]
+    head_bias: bool
+
+
+PUBLISHED = {
+    32: Description((128, 128, 128, 128), (True, True, False, False), head_bias=False),
+    48: Description((64, 128, 256, 512, 1024), (True, True, True, True, False), head_bias=True),
+    64: Description((64, 128, 256, 512, 1024), (True, True, True, True, True), head_bias=True),
+    128: Description((64, 128, 256, 512, 1024, 1024), (True, True, True, True, True, False), head_bias=True),
+}
+"""By resolution (32: paper Table 4; 48: Table 5; 64: author code; 128: Table 6); the head's bias as in the author code."""
+
+
+class ResNetDiscriminator(nn.Module):
+    """Residual blocks -> ReLU -> sum over H, W -> linear: x [N, C, H, W] -> logits [N].
+
+    With `n_classes` > 0 the label's embedding projects the features: logit + <embedding(y), h>, y int64 [N].
+    """
+
+    def __init__(self, spec: ImageSpec, description: Description, *, hidden: Literal["input", "output"]):
+        super().__init__()
+        widths, downsample, head_bias = description
+        self.n_classes = spec.n_classes
+        self.blocks = nn.Sequential(FirstDiscriminatorBlock(spec.channels, widths[0], downsample=downsample[0]))
+        for c_in, c_out, down in zip(widths, widths[1:], downsample[1:], strict=False):
+            c_hidden = c_in if hidden == "input" else c_out
+            self.blocks.append(DiscriminatorBlock(c_in, c_out, c_hidden=c_hidden, downsample=down))
+        self.linear = nn.Linear(widths[-1], 1, bias=head_bias)
+        if spec.n_classes:
+            self.embedding = nn.Embedding(spec.n_classes, widths[-1])
+        initialization.glorot(self)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        assert (y is not None) == (self.n_classes > 0), "labels are for conditional discriminators, and they need them"
+        h = F.relu(self.blocks(x)).sum((2, 3))  # [N, C]
+        logits = self.linear(h).squeeze(1)  # [N]
+        return logits if y is None else logits + (self.embedding(y) * h).sum(1)
+
+
+@register("discriminator", "resnet")
+def resnet(
+    spec: ImageSpec,
+    *,
+    widths: Widths | None,
+    downsample: tuple[bool, ...] | None,
+    hidden: Literal["input", "output"],
+    head_bias: bool | None,
+) -> SpectralNorm:
+    """The ResNet with spectral norm on every layer; what is None is as published for the resolution.
+
+    `hidden` is the width between a block's two convolutions: that of its input (author code) or of its output (other codes).
+    """
+    published = PUBLISHED.get(spec.resolution)
+    if (widths is None or downsample is None) and published is None:
+        raise UserError(
+            f"discriminator=resnet is published for {', '.join(map(str, PUBLISHED))} px, not {spec.resolution}; "
+            "give discriminator.widths and discriminator.downsample, e.g. [64,128,256] and [true,true,false]"
+        )
+    widths = widths or published.widths
+    downsample = downsample or published.downsample
+    if len(widths) != len(downsample):
+        raise UserError(
+            f"discriminator.widths has {len(widths)} blocks and discriminator.downsample {len(downsample)}; give one entry a block in both"
+        )
+    if spec.resolution % 2 ** sum(downsample):
+        raise UserError(
+            f"discriminator.downsample={list(downsample)} halves the image {sum(downsample)} times, so the resolution must be a multiple "
+            f"of {2 ** sum(downsample)}, not {spec.resolution}"
+        )
+    head_bias = (published is None or published.head_bias) if head_bias is None else head_bias
+    return SpectralNorm(ResNetDiscriminator(spec, Description(widths, downsample, head_bias), hidden=hidden))

@@ -1,0 +1,103 @@
+"""Several processes, one game: ranks, gradient averaging, broadcast. Without torchrun every function is a no-op on one process.
+
+Gradients are averaged by one call between backward and step rather than by a wrapper module, because a GAN runs D in ways that the
+wrapper needs exceptions for: twice a backward, with its weights swapped, without its own gradients.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sngan.errors import UserError
+
+Value = TypeVar("Value")
+
+PATIENCE = timedelta(hours=6)
+"""How long a rank waits for another: rank 0 scores alone while the others wait."""
+
+
+def rank() -> int:
+    """This process's number, 0 on one process."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes play together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Joins the other processes if torchrun started this one, and leaves them at the end."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def share(batch: int, key: str) -> int:
+    """This rank's part of a batch that is a sum over ranks; `UserError` names the key when it cannot be split evenly."""
+    if batch % world_size():
+        raise UserError(f"{key}={batch} cannot be split over {world_size()} ranks; use a multiple of {world_size()} ({key} is the sum over ranks)")
+    return batch // world_size()
+
+
+@torch.no_grad()
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replaces each tensor by its mean over ranks, in place, in one all-reduce of their concatenation."""
+    if world_size() == 1:
+        return
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def broadcast(module: nn.Module) -> None:
+    """Gives every rank rank 0's parameters and buffers (u and v of spectral norm among them)."""
+    if world_size() > 1:
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)
+
+
+def from_first_rank(value: Value) -> Value:
+    """Rank 0's value (something that pickles) on every rank."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+@contextmanager
+def first_rank_first() -> Iterator[None]:
+    """Rank 0 goes through the block before the others enter it: it downloads what they then find."""
+    if world_size() > 1 and rank() > 0:
+        dist.barrier()
+    yield
+    if world_size() > 1 and rank() == 0:
+        dist.barrier()
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether any rank says so; all ranks get the same answer."""
+    if world_size() == 1:
+        return flag
+    votes: list[bool | None] = [None] * world_size()
+    dist.all_gather_object(votes, flag)
+    return any(votes)

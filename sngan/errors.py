@@ -1,0 +1,54 @@
+"""The user's faults: short, actionable, without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class UserError(Exception):
+    """What the user asked for cannot be done: one or two lines that say what was given, what is allowed and what to do.
+
+    The command line prints the message alone and exits with code 2.
+    """
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """'did you mean X? ' for a near miss (empty otherwise), followed by what is allowed."""
+    allowed = sorted(allowed)
+    match = get_close_matches(name, allowed, n=1, cutoff=0.6)
+    hint = f"did you mean {match[0]}? " if match else ""
+    return f"{hint}allowed: {', '.join(allowed) or 'none'}"
+
+
+def explain(error: ValidationError, *, prefix: str, allowed: Iterable[str]) -> str:
+    """The first fault that pydantic found, as `key=value: reason`; how many more there are is said at the end.
+
+    `prefix` is put before each key ('' or 'loss.'); `allowed` are the keys at that level.
+    """
+    # an unknown key first: it is why another is missing
+    faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
+    first = faults[0]
+    # pydantic's names of union members and tuple places are not keys of ours, numbers are
+    key = prefix + ".".join(str(part) for part in first["loc"] if not str(part).endswith("]"))
+    if first["type"] == "extra_forbidden":
+        reason = f"unknown key {key}; {nearest(str(first['loc'][-1]), allowed)}"
+    elif first["type"] in ("missing", "missing_keyword_only_argument"):
+        reason = f"{key} is missing; give {key}=…"
+    else:
+        reason = f"{key}={_short(first['input'])}: {_lower(first['msg'])}"
+    return reason + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _lower(text: str) -> str:
+    text = text.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,57 @@
+"""What a feature extractor is to a score: a checked weights file, and the network that it fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from sngan.errors import UserError
+
+if TYPE_CHECKING:
+    from torch_fidelity import FeatureExtractorBase
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network before it is loaded. The builder that makes one checks the weights file, so that a run can stop before its first step."""
+
+    label: str
+    """What score names call it."""
+    weights: Path
+    sha256: str
+    """Of the weights file."""
+    distance: Literal["fid", "fd"]
+    """What the Fréchet distance is called: 'fid' on the 2015 Inception weights alone."""
+    network: Callable[[Path], FeatureExtractorBase]
+    """Loads the weights file."""
+
+    def load(self, device: torch.device | str) -> FeatureExtractorBase:
+        """The network in eval mode: uint8 [N, 3, H, W] in 0..255 -> (features [N, F], logits [N, K]), float32.
+
+        Its `name` is the one that it is registered under in torch-fidelity.
+        """
+        return self.network(self.weights).requires_grad_(False).eval().to(device)
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, path: Path, what: str) -> None:
+    """Raises `UserError` unless `found` has the names and shapes of `expected`, and finite floating-point numbers.
+
+    Batch norm's counters may be missing or of another type: evaluation does not use them.
+    """
+    needed = {name for name in expected if not name.endswith(".num_batches_tracked")}
+    faults = [f"{name} is missing" for name in sorted(needed - found.keys())]
+    faults += [f"{name} does not belong" for name in sorted(found.keys() - expected.keys())]
+    for name in sorted(needed & found.keys()):
+        tensor, shape = found[name], expected[name].shape
+        if tensor.shape != shape:
+            faults.append(f"{name} has shape {list(tensor.shape)}, not {list(shape)}")
+        elif not tensor.is_floating_point() or not tensor.isfinite().all():
+            faults.append(f"{name} holds other than finite floating-point numbers")
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(f"extractor.weights={path} is not {what}: {faults[0]}{more}")

@@ -1,0 +1,71 @@
+"""Images from a generator, as a function of (seed, index): sample i is the same whatever the batch size and however many are made."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from sngan.generators.generator import Generator
+from sngan.randomness import RECALIBRATE, SAMPLE, generator
+
+BLOCK = 1000
+"""Latents are drawn in blocks of this size, each from its own key."""
+
+
+def latents(n: int, z_dim: int, *, seed: int, stream: int = SAMPLE) -> Tensor:
+    """The first n latents [n, Z] of a seed, on the CPU; the first k of them are the k of a smaller n."""
+    blocks = [torch.randn(BLOCK, z_dim, generator=generator("cpu", seed, stream, block)) for block in range(-(-n // BLOCK))]
+    return torch.cat(blocks)[:n]
+
+
+def balanced_labels(n: int, n_classes: int) -> Tensor | None:
+    """Labels 0, 1, …, K-1, 0, 1, … int64 [n]; None for an unconditional generator."""
+    return torch.arange(n) % n_classes if n_classes else None
+
+
+def quantize(x: Tensor) -> Tensor:
+    """Images in [-1, 1] as uint8 in 0..255, rounded to the nearest level, as in a saved file and in every score."""
+    return x.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@torch.no_grad()
+def samples(G: Generator, z: Tensor, y: Tensor | None, *, batch: int = 250) -> Iterator[Tensor]:
+    """Batches of images uint8 [<= batch, C, H, W] on G's device, for latents z [n, Z] and labels y [n]; G is used as it is, in its own mode."""
+    device = next(G.parameters()).device
+    for start in range(0, len(z), batch):
+        labels = None if y is None else y[start : start + batch].to(device)
+        yield quantize(G(z[start : start + batch].to(device), labels))
+
+
+@torch.no_grad()
+def recalibrated(G: Generator, *, batches: int, batch: int, seed: int) -> Generator:
+    """A copy of G, in evaluation mode, whose batch-norm statistics are measured with its own weights.
+
+    An averaged generator inherits the statistics of another network. Here they are the mean over `batches` batches of `batch` samples
+    (cumulative, so no momentum enters); 0 batches leaves them alone.
+    """
+    G = copy.deepcopy(G).eval()
+    norms = [m for m in G.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not batches or not norms:
+        return G
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    z = latents(batches * batch, G.z_dim, seed=seed, stream=RECALIBRATE)
+    y = balanced_labels(batches * batch, G.n_classes)
+    for _ in samples(G.train(), z, y, batch=batch):
+        pass
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return G.eval()
+
+
+def grid(images: Tensor, columns: int) -> Tensor:
+    """Images uint8 [N, C, H, W] side by side, `columns` a row: uint8 [3, H', W'] on the CPU."""
+    from torchvision.utils import make_grid
+
+    return make_grid(images.cpu(), nrow=columns, padding=2, pad_value=255)

@@ -1,0 +1,64 @@
+"""The standard CNN generator (paper Table 3)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from sngan.data.images import ImageSpec
+from sngan.errors import UserError
+from sngan.generators.generator import Generator, bottom_width
+from sngan.layers import initialization
+from sngan.layers.conditional import BN_EPS, BN_MOMENTUM, batch_norm
+from sngan.registry import register
+
+
+@register("generator", "cnn")
+class CNNGenerator(Generator):
+    """z -> linear to M x M -> 4x4 stride-2 transposed convolutions, each BN-ReLU -> conv3 -> tanh.
+
+    `widths` are the channels after the linear layer and after each transposed convolution; M = resolution / 2^(len(widths) - 1).
+    `first_norm` normalises after the linear layer: not at all (paper Table 3), per channel, or per feature (author code); ReLU follows
+    if it does. Weights start at N(0, 0.02) (author code).
+    """
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        z_dim: PositiveInt,
+        widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)],
+        first_norm: Literal["none", "channel", "feature"],
+    ):
+        super().__init__()
+        if spec.n_classes:
+            raise UserError("generator.name=cnn cannot be class-conditional; use generator=resnet, or conditional=false")
+        self.z_dim, self.n_classes = z_dim, 0
+        self.shape = (widths[0], bottom_width(spec.resolution, widths), bottom_width(spec.resolution, widths))
+        self.linear = nn.Linear(z_dim, self.shape[0] * self.shape[1] * self.shape[2])
+        self.first = nn.Sequential(*_first_norm(first_norm, self.shape))
+        self.deconvs = nn.Sequential()
+        for c_in, c_out in zip(widths, widths[1:], strict=False):
+            self.deconvs.append(nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1))
+            self.deconvs.append(batch_norm(c_out))
+            self.deconvs.append(nn.ReLU())
+        self.conv = nn.Conv2d(widths[-1], spec.channels, 3, padding=1)
+        initialization.normal(self)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        h = self.first(self.linear(z).view(-1, *self.shape))  # [N, C, M, M]
+        return torch.tanh(self.conv(self.deconvs(h)))  # [N, channels, H, W]
+
+
+def _first_norm(kind: str, shape: tuple[int, int, int]) -> list[nn.Module]:
+    match kind:
+        case "channel":
+            return [batch_norm(shape[0]), nn.ReLU()]
+        case "feature":
+            features = shape[0] * shape[1] * shape[2]
+            return [nn.Flatten(), nn.BatchNorm1d(features, eps=BN_EPS, momentum=BN_MOMENTUM), nn.Unflatten(1, shape), nn.ReLU()]
+        case _:
+            return []

@@ -1,0 +1,70 @@
+"""The ResNet generator (paper Tables 4-6)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from sngan.data.images import ImageSpec
+from sngan.errors import UserError
+from sngan.generators.generator import Generator, bottom_width
+from sngan.layers import initialization
+from sngan.layers.conditional import ConditionalBatchNorm2d, batch_norm
+from sngan.layers.residual import GeneratorBlock
+from sngan.registry import register
+
+PUBLISHED_WIDTHS = {
+    32: (256, 256, 256, 256),
+    48: (512, 256, 128, 64),
+    64: (1024, 512, 256, 128, 64),
+    128: (1024, 1024, 512, 256, 128, 64),
+}
+"""Resolution -> channels after the linear layer and after each block (32: paper Table 4; 48: Table 5; 64: author code; 128: Table 6)."""
+
+
+@register("generator", "resnet")
+class ResNetGenerator(Generator):
+    """z -> linear to M x M -> residual blocks, each doubling the side -> BN-ReLU-conv3-tanh.
+
+    `widths` are the channels after the linear layer and after each block, None the published ones of the resolution;
+    M = resolution / 2^(len(widths) - 1). With labels the blocks' batch norms are conditional and the last one is plain (author code).
+    """
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        z_dim: PositiveInt,
+        widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] | None,
+    ):
+        super().__init__()
+        widths = widths or PUBLISHED_WIDTHS.get(spec.resolution)
+        if widths is None:
+            raise UserError(
+                f"generator=resnet is published for {', '.join(map(str, PUBLISHED_WIDTHS))} px, not {spec.resolution}; "
+                "give generator.widths, e.g. [512,256,128,64]: the first map's channels, then one per doubling"
+            )
+        self.z_dim, self.n_classes = z_dim, spec.n_classes
+        self.shape = (widths[0], bottom_width(spec.resolution, widths), bottom_width(spec.resolution, widths))
+        self.linear = nn.Linear(z_dim, self.shape[0] * self.shape[1] * self.shape[2])
+        self.blocks = nn.ModuleList(
+            GeneratorBlock(c_in, c_out, n_classes=spec.n_classes) for c_in, c_out in zip(widths, widths[1:], strict=False)
+        )
+        self.norm = batch_norm(widths[-1])
+        self.conv = nn.Conv2d(widths[-1], spec.channels, 3, padding=1)
+        initialization.glorot(self)
+        nn.init.xavier_uniform_(self.conv.weight)  # the last convolution: gain 1
+        for module in self.modules():
+            if isinstance(module, ConditionalBatchNorm2d):
+                module.reset_parameters()
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        assert (y is not None) == (self.n_classes > 0), "labels are for conditional generators, and they need them"
+        h = self.linear(z).view(-1, *self.shape)  # [N, C, M, M]
+        for block in self.blocks:
+            h = block(h, y)  # [N, C', 2M, 2M]
+        return torch.tanh(self.conv(F.relu(self.norm(h))))  # [N, channels, H, W]

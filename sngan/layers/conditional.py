@@ -1,0 +1,35 @@
+"""Class-conditional batch normalisation (Dumoulin et al. 2017; used in the generator by Miyato & Koyama 2018)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+BN_EPS = 2e-5
+BN_MOMENTUM = 0.1
+"""Chainer's defaults, which the author code uses (its decay 0.9 is torch's momentum 0.1)."""
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation with the author code's constants."""
+    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch normalisation whose scale and shift are looked up by class: h [N, C, H, W], y int64 [N] -> [N, C, H, W]."""
+
+    def __init__(self, channels: int, n_classes: int):
+        super().__init__()
+        self.normalize = nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=False)
+        self.gamma = nn.Embedding(n_classes, channels)
+        self.beta = nn.Embedding(n_classes, channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Scale 1, shift 0."""
+        nn.init.ones_(self.gamma.weight)
+        nn.init.zeros_(self.beta.weight)
+
+    def forward(self, h: Tensor, y: Tensor) -> Tensor:
+        gamma = self.gamma(y)[:, :, None, None]  # [N, C, 1, 1]
+        beta = self.beta(y)[:, :, None, None]
+        return gamma * self.normalize(h) + beta

@@ -1,0 +1,68 @@
+"""The residual blocks of the SNGAN ResNets (paper Tables 4-6, Figure 8; details as in the author code)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sngan.layers.conditional import ConditionalBatchNorm2d, batch_norm
+
+
+class GeneratorBlock(nn.Module):
+    """BN-ReLU-up-conv3-BN-ReLU-conv3 beside up-conv1, with nearest upsampling: [N, C_in, H, W] -> [N, C_out, 2H, 2W].
+
+    With `n_classes` > 0 both batch norms are conditional and `y` int64 [N] is needed.
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, n_classes: int = 0):
+        super().__init__()
+        self.norm1 = ConditionalBatchNorm2d(c_in, n_classes) if n_classes else batch_norm(c_in)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.norm2 = ConditionalBatchNorm2d(c_out, n_classes) if n_classes else batch_norm(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.shortcut = nn.Conv2d(c_in, c_out, 1)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        label = () if y is None else (y,)
+        h = F.relu(self.norm1(x, *label))
+        h = self.conv1(F.interpolate(h, scale_factor=2))
+        h = self.conv2(F.relu(self.norm2(h, *label)))
+        return h + self.shortcut(F.interpolate(x, scale_factor=2))
+
+
+class DiscriminatorBlock(nn.Module):
+    """ReLU-conv3-ReLU-conv3-(avgpool2) beside conv1-(avgpool2): [N, C_in, H, W] -> [N, C_out, H or H/2, W or W/2].
+
+    The shortcut sees x, not relu(x), and is the identity when neither size nor channels change. `c_hidden` is the width between the
+    convolutions: C_in in the author code, C_out in others.
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, c_hidden: int, downsample: bool):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_hidden, 3, padding=1)
+        self.conv2 = nn.Conv2d(c_hidden, c_out, 3, padding=1)
+        self.shortcut = nn.Conv2d(c_in, c_out, 1) if downsample or c_in != c_out else nn.Identity()
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv2(F.relu(self.conv1(F.relu(x))))
+        return _pool(h, self.downsample) + _pool(self.shortcut(x), self.downsample)
+
+
+class FirstDiscriminatorBlock(nn.Module):
+    """The block that sees the image: conv3-ReLU-conv3-(avgpool2) beside (avgpool2)-conv1, without the leading ReLU."""
+
+    def __init__(self, c_in: int, c_out: int, *, downsample: bool):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.shortcut = nn.Conv2d(c_in, c_out, 1)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv2(F.relu(self.conv1(x)))
+        return _pool(h, self.downsample) + self.shortcut(_pool(x, self.downsample))
+
+
+def _pool(h: Tensor, downsample: bool) -> Tensor:
+    return F.avg_pool2d(h, 2) if downsample else h

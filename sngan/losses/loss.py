@@ -1,0 +1,15 @@
+"""What a loss is: one function for each player, both to be minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Loss(NamedTuple):
+    """`discriminator(real_logits [N], fake_logits [M])` and `generator(fake_logits [M])`, each a scalar."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]

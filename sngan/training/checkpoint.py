@@ -1,0 +1,187 @@
+"""Checkpoints: folders of tensors and JSON, complete or not there at all.
+
+    checkpoints/step-00050000/
+        generator.safetensors       G_ema, what people want
+        generator_raw.safetensors   G
+        discriminator.safetensors   D, with u and v of its spectral norm
+        state.pt                    both optimisers; plain tensors and numbers, loaded with weights_only=True
+        config.json                 the run's config
+        checkpoint.json             format, step, image spec, versions, sha256 of the files above
+
+A checkpoint is written under another name, flushed to the disk and renamed, so a kill at any moment leaves the ones before. Nothing in
+it is code: names in config.json are looked up in the registry.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from sngan.config import Config, Keep, parse
+from sngan.data.images import ImageSpec
+from sngan.errors import UserError
+from sngan.generators.generator import Generator
+from sngan.provenance import sha256_of, versions
+from sngan.registry import build
+from sngan.training.state import TrainState
+
+FORMAT = "sngan-checkpoint-1"
+MANIFEST = "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder whose manifest has been read."""
+
+    path: Path
+    step: int
+    spec: ImageSpec
+    sha256: dict[str, str]
+
+    def file(self, name: str) -> Path:
+        """A file of the checkpoint, after its content has been compared with the manifest; `UserError` if it is damaged."""
+        path = self.path / name
+        if not path.is_file() or sha256_of(path) != self.sha256.get(name):
+            raise UserError(f"checkpoint {self.path} is damaged: {name} is missing or cut short; remove the folder to fall back to an earlier checkpoint")
+        return path
+
+    def config(self) -> Config:
+        """The run's config; `UserError` if this version cannot read it."""
+        return parse(Config, json.loads(self.file("config.json").read_text()))
+
+
+def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Path:
+    """Writes the state after `state.step` steps as a new checkpoint in `folder` and returns its path; leaves a complete one as it is."""
+    final = folder / f"step-{state.step:08d}"
+    if (final / MANIFEST).exists():
+        return final
+    partial = folder / f".partial-{final.name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, network in state.networks().items():
+        save_tensors(network, partial / f"{name}.safetensors")
+    optimizers = {"G_optimizer": state.G_optimizer.state_dict(), "D_optimizer": state.D_optimizer.state_dict()}
+    torch.save(optimizers, partial / "state.pt")
+    (partial / "config.json").write_text(config.model_dump_json(indent=2))
+    manifest = {
+        "format": FORMAT,
+        "step": state.step,
+        "image": asdict(spec),
+        "versions": versions(),
+        "sha256": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
+    }
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
+    for path in partial.iterdir():
+        _flush(path)
+    partial.rename(final)
+    _flush(folder)
+    return final
+
+
+def restore(state: TrainState, checkpoint: Checkpoint) -> None:
+    """Fills `state` from a checkpoint of the same networks, so that the next step is the one that would have followed."""
+    for name, network in state.networks().items():
+        load_tensors(network, checkpoint.file(f"{name}.safetensors"))
+    optimizers = torch.load(checkpoint.file("state.pt"), map_location="cpu", weights_only=True)
+    state.G_optimizer.load_state_dict(optimizers["G_optimizer"])
+    state.D_optimizer.load_state_dict(optimizers["D_optimizer"])
+    state.step = checkpoint.step
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint's manifest; `UserError` when the folder is not there or not a checkpoint that this version knows."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        if manifest["format"] != FORMAT:
+            raise UserError(f"checkpoint {path} has format {manifest['format']}, this version reads {FORMAT}; use the version that wrote it")
+        return Checkpoint(path, manifest["step"], ImageSpec(**manifest["image"]), manifest["sha256"])
+    except FileNotFoundError:
+        raise UserError(f"checkpoint={path}: no checkpoint there (no {MANIFEST}); give a folder such as runs/…/checkpoints/step-00001000") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"checkpoint {path}: {MANIFEST} cannot be read ({error}); it is cut short or no checkpoint of sngan") from None
+
+
+def latest(folder: Path) -> Path | None:
+    """The complete checkpoint of the most steps in a `checkpoints` folder."""
+    complete = steps_saved(folder)
+    return complete[max(complete)] if complete else None
+
+
+def steps_saved(folder: Path) -> dict[int, Path]:
+    """Complete checkpoints by step, in order."""
+    found = {int(m[1]): path for path in folder.glob("step-*") if (m := re.fullmatch(r"step-(\d+)", path.name)) and (path / MANIFEST).exists()}
+    return dict(sorted(found.items()))
+
+
+def prune(folder: Path, keep: Keep, best: int | None) -> None:
+    """Removes what `keep` does not ask for: all but the last few, the milestones and the best; and leftovers of interrupted writing."""
+    saved = steps_saved(folder)
+    for step in list(saved)[: -keep.last]:
+        if step != best and not (keep.every and step % keep.every == 0):
+            shutil.rmtree(saved[step])
+    for partial in folder.glob(".partial-*"):
+        shutil.rmtree(partial)
+
+
+def find(run: Path | None, checkpoint: Path | None) -> Checkpoint:
+    """The checkpoint that `run=` (its latest) or `checkpoint=` names; `UserError` if neither or both are given or there is none."""
+    if (run is None) == (checkpoint is None):
+        raise UserError("give one of run=DIR (its latest checkpoint) and checkpoint=DIR")
+    if run is None:
+        assert checkpoint is not None
+        return open_checkpoint(checkpoint)
+    if not run.is_dir():
+        raise UserError(f"run={run}: no such folder; give a run folder such as runs/shapes/default/seed0")
+    path = latest(run / "checkpoints")
+    if path is None:
+        raise UserError(f"run={run} holds no complete checkpoint in {run / 'checkpoints'}; train it first, or give checkpoint=DIR")
+    return open_checkpoint(path)
+
+
+def load_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "ema") -> Generator:
+    """The generator of a checkpoint on the CPU, in evaluation mode; `UserError` if its file does not fit."""
+    G: Generator = build("generator", checkpoint.config().generator, checkpoint.spec)
+    load_tensors(G, checkpoint.file("generator.safetensors" if weights == "ema" else "generator_raw.safetensors"))
+    return G.eval()
+
+
+def save_tensors(network: nn.Module, path: Path) -> None:
+    """The network's parameters and buffers as safetensors."""
+    from safetensors.torch import save_file
+
+    save_file({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}, path)
+
+
+def load_tensors(network: nn.Module, path: Path) -> None:
+    """Copies tensors into the network's own, in place; `UserError` if names or shapes differ."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2]
+        raise UserError(f"{path} does not fit the network of its config: {' '.join(first).strip()}") from None
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content, None where there is no file."""
+    return json.loads(path.read_text()) if path.exists() else None

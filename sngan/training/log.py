@@ -1,0 +1,151 @@
+"""What a run tells: scalars, pictures and scores to files, TensorBoard and the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+
+class History:
+    """The statistics of the steps since the last reading, summed on the device: one synchronisation per log, not per step."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets all steps."""
+        self.steps = 0
+        self._names: list[str] = []
+        self._sum: Tensor | None = None
+        self._broken: Tensor | None = None
+
+    def append(self, stats: dict[str, Tensor]) -> None:
+        """Adds one step's scalar tensors."""
+        row = torch.stack([value.float() for value in stats.values()])  # [statistics]
+        if self._sum is None or self._broken is None:
+            self._names, self._sum, self._broken = list(stats), torch.zeros_like(row), torch.full_like(row[0], -1.0)
+        self._sum = self._sum + row
+        # the index of the first row that is not finite, -1 until there is one
+        self._broken = torch.where((self._broken < 0) & ~row.isfinite().all(), float(self.steps), self._broken)
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        """The mean of each statistic; {} without steps."""
+        if self._sum is None:
+            return {}
+        return dict(zip(self._names, (self._sum / self.steps).tolist(), strict=True))
+
+    def first_broken(self) -> int | None:
+        """The index of the first step since the last reading with NaN or infinity, None if all are finite."""
+        if self._broken is None or self._broken < 0:
+            return None
+        return int(self._broken)
+
+
+class RunLog:
+    """Writes `scalars.jsonl`, `metrics.jsonl`, `samples/` and TensorBoard events in a run folder, and the progress to the terminal.
+
+    Opened at `step`, it drops lines that a killed session wrote after its last checkpoint: they are about to be written again. On a
+    terminal it shows a progress bar; elsewhere it prints a plain line for each call of `scalars`.
+    """
+
+    def __init__(self, folder: Path, *, step: int, steps: int, images_per_step: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder = folder
+        (folder / "samples").mkdir(exist_ok=True)
+        _forget_after(folder / "scalars.jsonl", step)
+        _forget_after(folder / "metrics.jsonl", step)
+        self._tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
+        self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        self._steps, self._images_per_step = steps, images_per_step
+        self._since = (time.monotonic(), step)
+
+    def advance(self) -> None:
+        """One step is done."""
+        self._bar.update()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Records scalars by name, with the speed since the last call."""
+        now, (then, previous) = time.monotonic(), self._since
+        speed = (step - previous) / max(now - then, 1e-9)
+        self._since = (now, step)
+        values = {**values, "images_per_s": speed * self._images_per_step}
+        append_line(self.folder / "scalars.jsonl", {"step": step, **values})
+        for name, value in values.items():
+            self._tensorboard.add_scalar(f"train/{name}", value, step)
+        shown = {name: f"{values[name]:.3f}" for name in ("D_loss", "G_loss") if name in values} | {"img/s": f"{values['images_per_s']:.0f}"}
+        self._bar.set_postfix(shown)
+        if self._bar.disable:
+            left = (self._steps - step) / max(speed, 1e-9)
+            print(f"step {step}/{self._steps}  " + "  ".join(f"{k} {v}" for k, v in shown.items()) + f"  {_clock(left)} left", flush=True)
+
+    def restart_clock(self, step: int) -> None:
+        """Leaves the time until now out of the speed: something other than training took it."""
+        self._since = (time.monotonic(), step)
+
+    def image(self, step: int, grid: Tensor) -> Path:
+        """Records a grid of samples, uint8 [C, H, W], and returns its file."""
+        from torchvision.io import write_png
+
+        path = self.folder / "samples" / f"step-{step:08d}.png"
+        write_png(grid, str(path))
+        self._tensorboard.add_image("samples", grid, step)
+        return path
+
+    def scores(self, step: int, record: dict[str, Any]) -> None:
+        """Records a score with its protocol."""
+        append_line(self.folder / "metrics.jsonl", record)
+        for name, value in record["scores"].items():
+            self._tensorboard.add_scalar(f"scores/{name}", value, step)
+        self.say(f"step {step}: " + describe(record))
+
+    def say(self, message: str) -> None:
+        """Prints a line beside the progress bar."""
+        self._bar.write(message, file=sys.stdout)
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Ends the bar and flushes the events."""
+        self._bar.close()
+        self._tensorboard.close()
+
+
+def describe(record: dict[str, Any]) -> str:
+    """A score record in one line: every number under its full name."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in record["scores"].items()) + f"  ({record['weights']} weights)"
+
+
+def append_line(path: Path, content: dict[str, Any]) -> None:
+    """Adds one JSON line in a single write."""
+    with path.open("a") as file:
+        file.write(json.dumps(content) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a .jsonl file; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _forget_after(path: Path, step: int) -> None:
+    if path.exists():
+        # what `sngan evaluate` added belongs to a checkpoint and stays
+        kept = [line for line in read_lines(path) if line["step"] <= step or line.get("by") == "evaluate"]
+        partial = path.with_name(f".partial-{path.name}")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(path)
+
+
+def _clock(seconds: float) -> str:
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"

@@ -1,0 +1,107 @@
+"""A whole run: from a config to checkpoints, samples and scores."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+
+from sngan import devices, distributed
+from sngan.config import Config
+from sngan.data.batches import Batches
+from sngan.data.images import Source, game_spec
+from sngan.evaluation.score import Scorer
+from sngan.losses.loss import Loss
+from sngan.registry import build
+from sngan.training import checkpoint
+from sngan.training.inputs import InputStream
+from sngan.training.precision import precision
+from sngan.training.recorder import Recorder
+from sngan.training.run_folder import RunFolder
+from sngan.training.schedule import due, learning_rate, set_learning_rate
+from sngan.training.state import TrainState, build_networks, initial_state
+from sngan.training.step import train_step
+from sngan.training.stop import Interrupted, StopRequest
+
+Scores = dict[str, float]
+
+
+def train(config: Config) -> dict[str, Scores]:
+    """Trains, or continues, the run that the config describes; gives the full scores of its 'last' and 'best' checkpoints ({} if unscored).
+
+    Everything is checked before the first step and before anything is written. SIGINT and SIGTERM save and raise `Interrupted`.
+    Raises `UserError` for what cannot be done, and when a loss is no longer finite.
+    """
+    device = devices.resolve(config.device)
+    with distributed.process_group(device), StopRequest() as stop, ExitStack() as opened:
+        first = distributed.rank() == 0
+
+        # Check, cheapest first: only the extractor may have to be downloaded
+        for key in ("batch", "g_batch"):
+            distributed.share(getattr(config, key), key)
+        source: Source = build("data", config.data)
+        spec = game_spec(source.spec, conditional=config.conditional)
+        loss: Loss = build("loss", config.loss)
+        G, D = build_networks(config, spec)
+        run = opened.enter_context(RunFolder(config)) if first else None
+        scorer = Scorer(config.extractor, source, device, workers=config.data.workers) if first and config.protocol else None
+        with distributed.first_rank_first():
+            images = scorer.images("train") if scorer else source.load("train")
+        if scorer:
+            for key, protocol in (("protocol", config.protocol), ("quick", config.quick)):
+                if protocol:
+                    scorer.check(protocol, key)
+
+        # Begin, or continue
+        state = initial_state(config, G, D, device)
+        start = distributed.from_first_rank(run.checkpoint.path if run and run.checkpoint else None)
+        if start:
+            checkpoint.restore(state, checkpoint.open_checkpoint(start))
+        ranks = {"rank": distributed.rank(), "world": distributed.world_size()}
+        batches = Batches(images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks)
+        inputs = InputStream(config, state.G, opened.enter_context(batches), device)
+        recorder = opened.enter_context(Recorder(config, spec, run, scorer, state)) if run else None
+        return _play(config, state, loss, inputs, recorder, stop)
+
+
+def _play(
+    config: Config, state: TrainState, loss: Loss, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
+) -> dict[str, Scores]:
+    """The game, and what is due between its steps. What is due at a step is done before the next one, also when a run continues there."""
+    while True:
+        if recorder:
+            if due(state.step, config.sample_every):
+                recorder.samples()
+            if due(state.step, config.save_every) and state.step > 0:
+                recorder.save()
+            if due(state.step, config.evaluate_every) and config.quick and not stop.signum:
+                with stop.at_once():
+                    recorder.quick_score()
+        if state.step >= config.steps or stop.requested(state.step):
+            break
+
+        lr = learning_rate(state.step, config.steps, config.optimizer)
+        for optimizer in (state.G_optimizer, state.D_optimizer):
+            set_learning_rate(optimizer, lr)
+        with precision(config.precision, inputs.device):
+            stats = train_step(state, loss, inputs(state.step), ema_decay=config.ema.decay)
+        state.step += 1
+
+        if recorder:
+            recorder.stepped(stats)
+            if due(state.step, config.log_every):
+                recorder.scalars(lr)
+    return _finish(config, state, recorder, stop)
+
+
+def _finish(config: Config, state: TrainState, recorder: Recorder | None, stop: StopRequest) -> dict[str, Scores]:
+    """Saves; then scores a run that reached its last step, and leaves one that was asked to stop."""
+    scores: dict[str, Scores] = {}
+    if recorder:
+        recorder.save()
+        if state.step >= config.steps and config.protocol and not stop.signum:
+            with stop.at_once():
+                scores = recorder.full_scores()
+        recorder.say_goodbye(scores)
+    if stop.signum or state.step < config.steps:
+        raise Interrupted(stop.signum or signal.SIGTERM)
+    return scores

@@ -1,0 +1,25 @@
+"""The arithmetic of a run, as a context around the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+
+@contextmanager
+def precision(kind: Literal["fp32", "tf32", "bf16"], device: torch.device) -> Iterator[None]:
+    """float32 without TF32, float32 with TF32, or bfloat16 autocast; the process's TF32 switches are put back at the end.
+
+    Master weights, Adam, spectral norm and losses are float32 in all three.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind != "fp32"
+    try:
+        # no cache: it would keep the bfloat16 copy of a weight after the optimiser has changed the weight
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=kind == "bf16", cache_enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

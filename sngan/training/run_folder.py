@@ -1,0 +1,136 @@
+"""The folder of a run: what it holds, and whether a command may continue it.
+
+    runs/<name>/<variant>/seed0/
+        config.json     what was asked for         run.json       each session: where it began, on what, with which software
+        scalars.jsonl   one line every log_every   metrics.jsonl  one line a score
+        samples/        checkpoints/               TensorBoard events
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import IO, Any, Self
+
+from sngan.config import Config
+from sngan.errors import UserError
+from sngan.training.checkpoint import Checkpoint, latest, open_checkpoint, read_json
+
+FREE = (
+    ("run_dir",),
+    ("name",),
+    ("device",),
+    ("log_every",),
+    ("sample_every",),
+    ("save_every",),
+    ("evaluate_every",),
+    ("keep",),
+    ("resume",),
+    ("protocol",),
+    ("quick",),
+    ("extractor",),
+    ("plugins",),
+    ("data", "resident_mb"),
+    ("data", "workers"),
+)
+"""Keys that may change between the sessions of a run, because they do not change what is trained."""
+
+
+class RunFolder:
+    """A run's folder, opened by one process at a time.
+
+    Opening decides whether the run starts or continues: `checkpoint` is what to continue from, or None. Raises `UserError`, with nothing
+    written, when the folder cannot be written, is in use, holds a run of another config (the differing keys are named), or holds a run
+    at all though `resume=never`.
+    """
+
+    def __init__(self, config: Config):
+        self.path = config.run_dir
+        self.checkpoints = self.path / "checkpoints"
+        self.config = config
+        self._created = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self._begun = False
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock: IO[str] = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"run_dir={self.path} cannot be written ({error.strerror}); give another run_dir=DIR") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"run_dir={self.path} is in use by another process; wait for it, or give another run_dir=DIR or seed=N") from None
+        try:
+            self._check_config()
+            newest = latest(self.checkpoints)
+            self.checkpoint: Checkpoint | None = open_checkpoint(newest) if newest else None
+        except UserError:
+            self.close()
+            raise
+
+    def begin(self, session: dict[str, Any]) -> None:
+        """Writes the config, and adds this session to run.json."""
+        self._begun = True
+        write_json(self.path / "config.json", self.config.model_dump(mode="json"))
+        record = read_json(self.path / "run.json") or {"sessions": []}
+        record["sessions"].append(session)
+        write_json(self.path / "run.json", record)
+
+    def close(self) -> None:
+        """Lets other processes open the folder; what opening it made is removed if the run did not begin."""
+        if self._created and not self._begun:
+            (self.path / ".lock").unlink()
+            for folder in self._created:
+                folder.rmdir()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def best(self) -> dict[str, Any] | None:
+        """The best quick score so far: its `step`, its name `score` and its `value`."""
+        return read_json(self.path / "best.json")
+
+    def write_best(self, step: int, score: str, value: float) -> None:
+        """Records a new best."""
+        write_json(self.path / "best.json", {"step": step, "score": score, "value": value})
+
+    def _check_config(self) -> None:
+        before = read_json(self.path / "config.json")
+        if before is None:
+            return
+        if self.config.resume == "never":
+            raise UserError(f"run_dir={self.path} already holds a run and resume=never; give another run_dir=DIR, name=… or seed=N")
+        changes = differences(before, self.config.model_dump(mode="json"))
+        if self.config.optimizer.decay == "none":
+            changes = [change for change in changes if not change.startswith("steps:")]  # a run without a schedule may go on
+        if changes and self.config.resume != "force":
+            raise UserError(
+                f"run_dir={self.path} holds a run with another config: {'; '.join(changes)}\n"
+                "give another run_dir=DIR or name=…, or continue it with the new config by resume=force"
+            )
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[str]:
+    """The keys of two configs whose values differ, each as `key: before -> after`; keys in `FREE` are left out."""
+    changes = []
+    for key in sorted(before.keys() | after.keys()):
+        path, old, new = (*prefix, key), before.get(key), after.get(key)
+        if path in FREE or old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes += differences(old, new, path)
+        else:
+            changes.append(f"{'.'.join(path)}: {json.dumps(old)} -> {json.dumps(new)}")
+    return changes
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replaces the file as a whole, so that a kill leaves the old or the new one."""
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)

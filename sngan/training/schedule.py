@@ -1,0 +1,23 @@
+"""When things happen, and the learning rate over time."""
+
+from __future__ import annotations
+
+import torch
+
+from sngan.config import Optimizer
+
+
+def due(step: int, every: int) -> bool:
+    """Whether an action with this interval happens after `step` steps; an interval of 0 switches it off."""
+    return every > 0 and step % every == 0
+
+
+def learning_rate(step: int, steps: int, options: Optimizer) -> float:
+    """The rate of the update that follows `step` finished ones; `linear` falls from `lr` at step 0 to 0 at `steps` (author code)."""
+    return options.lr * (1.0 - step / steps) if options.decay == "linear" else options.lr
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Fills the optimiser's rate tensor in place."""
+    for group in optimizer.param_groups:
+        group["lr"].fill_(rate)

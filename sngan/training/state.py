@@ -1,0 +1,57 @@
+"""Everything that a training step changes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sngan import distributed
+from sngan.config import Config, Optimizer
+from sngan.data.images import ImageSpec
+from sngan.generators.generator import Generator
+from sngan.layers.spectral_norm import SpectralNorm
+from sngan.registry import build
+
+
+@dataclass
+class TrainState:
+    """The two players, the averaged generator, their optimisers, and how many steps are done."""
+
+    G: Generator
+    D: SpectralNorm
+    G_ema: Generator
+    G_optimizer: torch.optim.Optimizer
+    D_optimizer: torch.optim.Optimizer
+    step: int = 0
+
+    def networks(self) -> dict[str, nn.Module]:
+        """By the names of their files in a checkpoint."""
+        return {"generator": self.G_ema, "generator_raw": self.G, "discriminator": self.D}
+
+
+def build_networks(config: Config, spec: ImageSpec) -> tuple[Generator, SpectralNorm]:
+    """G and D for these images, on the CPU, with initial weights that depend on `config.seed` alone.
+
+    Raises `UserError` when they cannot be made for this size of image.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return build("generator", config.generator, spec), build("discriminator", config.discriminator, spec)
+
+
+def initial_state(config: Config, G: Generator, D: SpectralNorm, device: torch.device) -> TrainState:
+    """The state before the first step; all ranks start from rank 0's weights."""
+    G, D = (network.to(device, memory_format=torch.channels_last) for network in (G, D))  # 1.2x on convolutions, CPU and GPU
+    for network in (G, D):
+        distributed.broadcast(network)
+    G_ema = copy.deepcopy(G).requires_grad_(False).eval()
+    return TrainState(G, D, G_ema, _adam(G, config.optimizer, device), _adam(D, config.optimizer, device))
+
+
+def _adam(network: nn.Module, options: Optimizer, device: torch.device) -> torch.optim.Adam:
+    # the rate is a tensor so that a schedule fills it in place, which captured and compiled steps need
+    lr = torch.tensor(options.lr, device=device)
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=options.betas, fused=True)

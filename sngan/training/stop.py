@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM as a request: finish the step, save, leave."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from sngan import distributed
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop; not an `Exception`, so that nothing between here and the door takes it for a failure."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class StopRequest:
+    """Listens for SIGINT and SIGTERM while it is entered; the first one is remembered, a second SIGINT interrupts at once."""
+
+    signum: int | None = None
+
+    def __init__(self) -> None:
+        self._at_once = self._again = False
+
+    def __enter__(self) -> StopRequest:
+        # signals reach only the main thread, and only there may handlers be set
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def requested(self, step: int) -> bool:
+        """Whether to stop after this step; all ranks agree, which several ask only every 20 steps because it synchronises them."""
+        if distributed.world_size() > 1 and step % 20:
+            return False
+        return distributed.any_rank(self.signum is not None)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, a request ends the block right away: for long work that changes nothing, such as scoring."""
+        self._at_once = True
+        try:
+            yield
+        except Interrupted:
+            if self._again:
+                raise
+        finally:
+            self._at_once = False
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        self._again = self.signum is not None
+        self.signum = signum
+        if self._at_once or self._again:
+            raise Interrupted(signum)
