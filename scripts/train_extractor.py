@@ -40,7 +40,7 @@ def main() -> None:
 
     network = fit(train, args=args, n_classes=source.spec.n_classes)
     accuracy = accuracy_of(network, test)
-    save(network, args.out, metadata={"data": json.dumps(args.data), "seed": str(args.seed), "test_accuracy": f"{accuracy:.4f}"})
+    save(network, args.out, origin={"data": args.data, "seed": args.seed, "test_accuracy": accuracy, "versions": versions()})
     print(f"{args.out}: test accuracy {accuracy:.2%} on {len(test)} images, sha256 {sha256_of(args.out)}")
 
 
@@ -88,7 +88,7 @@ def fit(train: TensorImages, *, args: argparse.Namespace, n_classes: int) -> Sma
     steps = args.epochs * math.ceil(len(train) / args.batch)
     optimizer = torch.optim.SGD(network.parameters(), lr=args.lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(4 * (step + 1), 4 / 3 * (steps - step)) / steps)
-    progress = trange(args.epochs, desc="training", unit="epoch")
+    progress = trange(args.epochs, desc="training", unit="epoch", disable=None)
     for _ in progress:
         for rows in torch.randperm(len(train), generator=order).to(args.device).split(args.batch):
             _, logits = network(train.pixels[rows])
@@ -111,12 +111,15 @@ def accuracy_of(network: SmallResNet, test: TensorImages) -> float:
     return sum(map(right, test.pixels.split(1000), test.labels.split(1000))) / len(test)
 
 
-def save(network: SmallResNet, path: Path, *, metadata: dict[str, str]) -> None:
-    """The tensors of evaluation, without batch norm's counters."""
+def save(network: SmallResNet, path: Path, *, origin: dict[str, object]) -> None:
+    """The tensors that evaluation needs, so without batch norm's counters, and where they come from.
+
+    The origin is one JSON text, because safetensors writes several entries in an order that changes, and the file's hash with it.
+    """
     from safetensors.torch import save_file
 
     tensors = {name: tensor.cpu() for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    save_file(tensors, path, metadata={**metadata, "versions": json.dumps(versions())})
+    save_file(tensors, path, metadata={"origin": json.dumps(origin)})
 
 
 if __name__ == "__main__":

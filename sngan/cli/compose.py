@@ -25,16 +25,16 @@ NOT_A_VARIANT = {"seed", "experiment", *(".".join(key) for key in FREE)}
 
 def compose(overrides: Sequence[str] = ()) -> Config:
     """The config of `sngan train OVERRIDES`, for use from Python: `sngan.train(sngan.compose(["loss=bce", "seed=1"]))`."""
-    with readable_errors("train"), hydra.initialize_config_dir(str(configs()), version_base="1.3"):
+    with readable_errors("train", overrides), hydra.initialize_config_dir(str(configs()), version_base="1.3"):
         return train_config(hydra.compose("train", list(overrides)), overrides)
 
 
 def train_config(cfg: DictConfig, overrides: Sequence[str]) -> Config:
     """The typed config of a training run; its folder is named from the config where none is given."""
     values = to_dict(cfg)
-    if values["protocol"] == {"name": "none"}:
+    if values["protocol"]["name"] == "none":
         values["protocol"] = values["quick"] = None
-    if values["quick"] == {"name": "none"}:
+    elif values["quick"]["name"] == "none":
         values["quick"] = None
     if values["run_dir"] is None:
         values["run_dir"] = str(Path("runs", str(values["name"]), variant(overrides), f"seed{values['seed']}"))
@@ -59,9 +59,12 @@ def to_dict(cfg: DictConfig) -> dict[str, Any]:
 
 
 def variant(overrides: Sequence[str]) -> str:
-    """A folder name for what was overridden: `loss=bce,optimizer.lr=1e-4`, `default` for nothing; long ones end in a hash."""
+    """A folder name for what was overridden: `loss-bce+optimizer.lr-1e-4`, `default` for nothing; long ones end in a hash.
+
+    It has no character that would need quotes in `run=DIR`.
+    """
     named = sorted(o.lstrip("+~") for o in overrides if not _is_free(o.lstrip("+~").split("=")[0]))
-    text = re.sub(r"[^A-Za-z0-9_.=,+-]", "-", ",".join(named)) or "default"
+    text = "+".join(re.sub(r"[^A-Za-z0-9_.]+", "-", override).strip("-") for override in named) or "default"
     if len(text) <= 100:
         return text
     return f"{text[:90]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

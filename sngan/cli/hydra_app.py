@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 import sngan
 from sngan.errors import UserError, nearest
 
+FLAGS = {"--help", "-h", "--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc"}
 TAKES_VALUE = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c", "--info", "-i"}
 
 
@@ -36,7 +37,8 @@ def run(command: str, task: Callable[[DictConfig], Any], argv: list[str]) -> int
 
     def job(cfg: DictConfig) -> Any:
         try:
-            return task(cfg)
+            with readable_errors(command, argv):
+                return task(cfg)
         except UserError as error:
             print(f"sngan: {error}", file=sys.stderr)
             failed.append(error)
@@ -47,7 +49,7 @@ def run(command: str, task: Callable[[DictConfig], Any], argv: list[str]) -> int
     # Hydra prints what it catches unless this is set; with it, errors reach `readable_errors`
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with readable_errors(command):
+        with readable_errors(command, argv):
             hydra.main(version_base="1.3", config_path=str(configs()), config_name=command)(job)()
     finally:
         sys.argv = before
@@ -55,11 +57,13 @@ def run(command: str, task: Callable[[DictConfig], Any], argv: list[str]) -> int
 
 
 def overrides_first(argv: list[str]) -> list[str]:
-    """The same words with flags (and their values) last: Hydra's parser wants its overrides in one piece."""
+    """The same words with flags (and their values) last: Hydra's parser wants its overrides in one piece. `UserError` for an unknown flag."""
     overrides, flags = [], []
     words = iter(argv)
     for word in words:
-        if word.startswith("-") and "=" not in word.split("--")[0]:
+        if word.startswith("-"):
+            if word not in FLAGS | TAKES_VALUE:
+                raise UserError(f"unknown flag {word}; {nearest(word, (flag for flag in FLAGS | TAKES_VALUE if flag.startswith('--')))}")
             flags.append(word)
             if word in TAKES_VALUE:
                 flags.extend(value for value in [next(words, None)] if value is not None)
@@ -69,7 +73,7 @@ def overrides_first(argv: list[str]) -> list[str]:
 
 
 @contextmanager
-def readable_errors(command: str) -> Iterator[None]:
+def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
     """Turns what Hydra and OmegaConf raise about the user's words into `UserError`."""
     try:
         yield
@@ -79,30 +83,29 @@ def readable_errors(command: str) -> Iterator[None]:
             raise UserError(_first_line(error)) from None
         raise UserError(f"{group}={choice}: no such choice; {nearest(choice, error.options)}") from None
     except OverrideParseException as error:
-        raise UserError(f"{error.override}: not an override; write KEY=VALUE, with quotes around text that has spaces or commas: 'KEY=\"a, b\"'") from None
+        raise UserError(
+            f"{error.override}: not an override; write KEY=VALUE, with quotes around text that has spaces, commas, brackets or '=': 'KEY=\"a, b\"'"
+        ) from None
     except ConfigCompositionException as error:
         match = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", str(error))
         if not match:
             raise UserError(_first_line(error)) from None
-        raise UserError(f"unknown key {match[1]}; {nearest(match[1], known_keys(command))}") from None
+        raise UserError(_unknown_key(match[1], command, words)) from None
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is needed; give {error.full_key}=…") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_first_line(error)) from None
 
 
-def known_keys(command: str) -> list[str]:
-    """Every key and group of a command's default config, dotted."""
+def _unknown_key(key: str, command: str, words: Sequence[str]) -> str:
+    """What to say of a key that does not exist: the keys that do, beside where it would be."""
+    choices = [word for word in words if (configs() / word.split("=")[0]).is_dir()]  # of groups; they decide which keys there are
     with hydra.initialize_config_dir(str(configs()), version_base="1.3"):
-        cfg = hydra.compose(command)
-    return list(_keys(OmegaConf.to_container(cfg, resolve=False)))
-
-
-def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        yield prefix + key
-        if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{key}.")
+        tree: Any = OmegaConf.to_container(hydra.compose(command, choices), resolve=False)
+    parents, prefix = key.lstrip("+~").split("."), ""
+    while len(parents) > 1 and isinstance(tree.get(parents[0]), dict):
+        prefix, tree = f"{prefix}{parents[0]}.", tree[parents.pop(0)]
+    return f"unknown key {key}; {nearest(prefix + parents[0], (prefix + name for name in tree))}"
 
 
 def _first_line(error: Exception) -> str:

@@ -42,7 +42,10 @@ class Npz(Source):
         given = {"train_images": train_images, "train_labels": train_labels, "test_images": test_images, "test_labels": test_labels}
         self._keys = {option: _choose(option, key, self._archive) for option, key in given.items()}
         if self._keys["train_images"] is None:
-            raise UserError(f"{self._archive} holds no array named train_images or images; say which with data.train_images=…")
+            raise UserError(
+                f"{self._archive} holds no array named train_images or images, but there: {', '.join(self._archive.keys)}; "
+                "name the images with data.train_images=KEY"
+            )
         _, *shape = self._image_shape("train")
         labels = self._labels("train")
         self.spec = ImageSpec(resolution=shape[0], channels=shape[2], n_classes=0 if labels is None else int(labels.max()) + 1)
@@ -133,7 +136,7 @@ class _Archive:
         try:
             with zipfile.ZipFile(self._path) as archive:
                 yield archive
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{self} cannot be read as an .npz file ({error}); is it whole? numpy.savez writes one") from None
 
 

@@ -34,7 +34,9 @@ def read(images: Images, batches: Iterable[list[int]], *, workers: int) -> Gener
     try:
         yield from loader
     except UserError as error:
-        # a worker's error arrives with the worker's traceback as its text; the message comes last
+        # the frames in its traceback hold the loader, whose workers are to end now
+        error.with_traceback(None)
+        # what comes from a worker has the worker's traceback as its text, with the message at the end
         raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
 

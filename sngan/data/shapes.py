@@ -72,8 +72,8 @@ class Shapes(Source):
         random = _uniforms(n, key=(self.seed, list(self.size).index(split)))
         pixels = torch.empty(n, 3, RESOLUTION, RESOLUTION, dtype=torch.uint8)
         labels = (random[:, 0] * len(KINDS)).long()
-        chunks = zip(pixels.split(CHUNK), labels.split(CHUNK), random[:, 1:].split(CHUNK), strict=True)
-        for out, y, r in tqdm(chunks, desc=f"drawing {self.name} ({split})", total=-(-n // CHUNK), delay=2, leave=False, disable=None):
+        chunks = list(zip(pixels.split(CHUNK), labels.split(CHUNK), random[:, 1:].split(CHUNK), strict=True))
+        for out, y, r in tqdm(chunks, f"drawing {self.name} ({split})", delay=2, leave=False, disable=None):
             out.copy_(_draw(y, r))
         return TensorImages(pixels, labels)
 

@@ -1,4 +1,4 @@
-"""The arithmetic of scores, which is torch-fidelity's: images to features, features to a Fréchet distance and an Inception score."""
+"""The arithmetic of scores, which is torch-fidelity's: features of images, their Fréchet distance, the Inception score."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def extract(images: Iterable[Tensor], network: nn.Module, device: torch.device |
     device = torch.device(device)
     batches = []
     for x in images:
-        assert x.dtype == torch.uint8 and x.dim() == 4 and x.size(1) in (1, 3), (x.dtype, x.shape)  # noqa: PT018
+        assert (x.dtype, x.dim()) == (torch.uint8, 4), (x.dtype, x.shape)
         with torch.no_grad(), precision("fp32", device):
             features, logits = network(x.to(device).expand(-1, 3, -1, -1))
         batches.append((features.cpu(), logits.cpu()))
@@ -46,14 +46,14 @@ def statistics(features: Tensor) -> Statistics:
     """Of features [N, F], N >= 2."""
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
-    assert features.dim() == 2 and len(features) >= 2, features.shape  # noqa: PT018
+    assert len(features) >= 2, features.shape
     return fid_features_to_statistics(features)
 
 
 def frechet_distance(first: Statistics, second: Statistics) -> float:
     """|mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)) (Heusel et al. 2017, eq. 6).
 
-    Defined for N < F as well, though the covariance is then singular. It is biased upwards, the more the smaller N is: compare equal N.
+    Few samples make it too large, so only distances of equal N compare. N < F, a singular covariance, is no error.
     """
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
@@ -63,11 +63,11 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
 def inception_score(logits: Tensor, *, splits: int, seed: int = 2020) -> tuple[float, float]:
     """exp(E KL(p(y|x) || p(y))) (Salimans et al. 2016): mean and deviation over so many parts of the samples.
 
-    `logits` [N, K], N >= splits. The samples are shuffled first; torch-fidelity's own seed is the default, so that its command line gives
-    the same number.
+    `logits` [N, K], N >= splits. The samples are shuffled first, by default with the seed of torch-fidelity's command line, which
+    then gives the same number.
     """
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
-    assert logits.dim() == 2 and len(logits) >= splits, (logits.shape, splits)  # noqa: PT018
+    assert len(logits) >= splits, (logits.shape, splits)
     score = isc_features_to_metric(logits, splits=splits, rng_seed=seed)
     return score[KEY_METRIC_ISC_MEAN], score[KEY_METRIC_ISC_STD]

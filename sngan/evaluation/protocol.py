@@ -14,9 +14,9 @@ Metric = Literal["fid", "is"]
 def score_names(protocol: Protocol, *, reference: str, extractor: Extractor) -> dict[Metric, str]:
     """What the score of each of the protocol's metrics is called; `reference` is the name of the data set.
 
-    `fid_50k_cifar10-train_inception` is the distance of 50,000 samples to all training images, `fid_5k_cifar10-test10k_inception` that of
-    5,000 samples to the first 10,000 test images; `is_50k_inception` has no reference. On other networks than the published Inception
-    they are `fd_…` and `classifier_score_…`, because they compare with nothing published.
+    `fid_50k_cifar10-train_inception`: the distance of 50,000 samples to all training images; `fid_5k_cifar10-test10k_inception`: of
+    5,000 samples to the first 10,000 test images; `is_50k_inception` has no reference. On other networks than the published
+    Inception they are `fd_…` and `classifier_score_…`, because they compare with nothing published.
     """
     n = _count(protocol.n)
     first = "" if protocol.n_reference is None else _count(protocol.n_reference)
@@ -29,16 +29,14 @@ def score_names(protocol: Protocol, *, reference: str, extractor: Extractor) -> 
 
 
 def check_protocol(protocol: Protocol, *, n_available: int, key: str) -> None:
-    """Raises `UserError` when the reference split, of `n_available` images, or the number of samples is too small for what is asked.
+    """Raises `UserError` when the reference split has too few images, it has `n_available`, or there are fewer samples than splits.
 
     `key` is where the protocol stands in the config: 'protocol' or 'quick'.
     """
     n_reference = n_available if protocol.n_reference is None else protocol.n_reference
     if "fid" in protocol.metrics and not 2 <= n_reference <= n_available:
-        raise UserError(
-            f"{key}.n_reference={n_reference}: the {protocol.reference} images are {n_available}; a distance needs 2 of them or more, "
-            f"null takes all"
-        )
+        there = f"there are {n_available} {protocol.reference} images, and a distance needs 2"
+        raise UserError(f"{key}.n_reference={n_reference}: {there}; use fewer, or null for all of them")
     if "is" in protocol.metrics and protocol.splits > protocol.n:
         raise UserError(f"{key}.splits={protocol.splits}: there are only {key}.n={protocol.n} samples to split; use fewer splits")
 

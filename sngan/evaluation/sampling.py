@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from sngan.config import Config
 from sngan.generators.generator import Generator
 from sngan.randomness import RECALIBRATE, SAMPLE, generator
 
@@ -62,6 +64,14 @@ def recalibrated(G: Generator, *, batches: int, batch: int, seed: int) -> Genera
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return G.eval()
+
+
+def prepared(G: Generator, config: Config, weights: Literal["ema", "raw"]) -> tuple[Generator, str]:
+    """G as it is scored and shown, and what that means for its batch norm: averaged weights get statistics of their own."""
+    if weights == "raw" or not config.ema.recalibrate:
+        return G.eval(), "running statistics"
+    G = recalibrated(G, batches=config.ema.recalibrate, batch=config.g_batch, seed=config.seed)
+    return G, f"recalibrated over {config.ema.recalibrate} batches of {config.g_batch}"
 
 
 def grid(images: Tensor, columns: int) -> Tensor:

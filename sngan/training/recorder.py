@@ -9,7 +9,7 @@ import torch
 from sngan.config import Config, Protocol
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
-from sngan.evaluation.sampling import balanced_labels, grid, latents, recalibrated, samples
+from sngan.evaluation.sampling import balanced_labels, grid, latents, prepared, samples
 from sngan.evaluation.score import Scorer, better
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
@@ -67,7 +67,8 @@ class Recorder:
         """Writes a grid of samples from latents that stay the same during the run; with labels a column is a class of ten."""
         z = latents(N_SHOWN, self.state.G.z_dim, seed=self.config.seed)
         y = balanced_labels(N_SHOWN, self.spec.n_classes)
-        images = torch.cat(list(samples(self._shown(self.state.G_ema), z, y)))
+        G, _ = prepared(self.state.G_ema, self.config, "ema")
+        images = torch.cat(list(samples(G, z, y)))
         self.log.image(self.state.step, grid(images, columns=10))
 
     def quick_score(self) -> None:
@@ -111,13 +112,10 @@ class Recorder:
     def __exit__(self, *exception: object) -> None:
         self.log.close()
 
-    def _shown(self, G_ema: Generator) -> Generator:
-        return recalibrated(G_ema, batches=self.config.ema.recalibrate, batch=self.config.g_batch, seed=self.config.seed)
-
     def _score(self, G: Generator, protocol: Protocol, role: Literal["quick", "full"], step: int) -> dict[str, float]:
         assert self.scorer is not None
-        record = self.scorer.score(self._shown(G), protocol)
-        batch_norm = f"recalibrated over {self.config.ema.recalibrate} batches of {self.config.g_batch}" if self.config.ema.recalibrate else "running"
+        G, batch_norm = prepared(G, self.config, "ema")
+        record = self.scorer.score(G, protocol)
         self.log.scores(step, {"by": "train", "role": role, "step": step, "weights": "ema", "batch_norm": batch_norm, **record})
         return record["scores"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network before it is loaded. The builder that makes one checks the weights file, so that a run can stop before its first step."""
+    """A network before it is loaded; whoever makes one has checked the weights file, so that a run stops before its first step."""
 
     label: str
     """What score names call it."""

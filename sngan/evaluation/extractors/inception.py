@@ -1,4 +1,4 @@
-"""`extractor=inception`: the 2015 Inception network, on which FID and the Inception score are defined, as torch-fidelity runs it."""
+"""`extractor=inception`: the 2015 Inception network that FID and the Inception score are defined on, as torch-fidelity runs it."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _published() -> Path:
                 torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=PUBLISHED_SHA256)
         except (OSError, HTTPException, RuntimeError) as error:
             raise UserError(
-                f"extractor=inception: {URL_INCEPTION_V3} cannot be fetched ({error}); put the file at {path} or give extractor.weights=FILE,\n"
-                "or do without it: extractor=small_resnet scores with the shipped network, protocol=none trains without scores"
+                f"extractor=inception: cannot fetch {URL_INCEPTION_V3} ({error}); put it at {path} or give\n"
+                "extractor.weights=FILE; without it, extractor=small_resnet scores with the shipped network, protocol=none not at all"
             ) from None
     if not sha256_of(path).startswith(PUBLISHED_SHA256):
         raise UserError(f"{path} is damaged: its sha256 does not begin with {PUBLISHED_SHA256}; delete it and start again")
@@ -89,11 +89,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"extractor.weights={path}: {error.strerror}; give the file of torch-fidelity's Inception, or null to fetch it") from None
+        raise UserError(f"extractor.weights={path}: {error.strerror}; give torch-fidelity's Inception weights or null") from None
     except Exception:  # whatever the unpickler meets in a file that is none; there are too many kinds to list
         tensors = None
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise UserError(f"extractor.weights={path} is cut short or of another kind; give the file of torch-fidelity's Inception, or null to fetch it")
+        raise UserError(f"extractor.weights={path} is cut short or something else; give torch-fidelity's Inception weights or null")
     check_tensors(tensors, _skeleton().state_dict(), path=path, what="torch-fidelity's Inception")
     return tensors
 

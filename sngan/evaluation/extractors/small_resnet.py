@@ -1,6 +1,6 @@
 """`extractor=small_resnet`: a residual classifier of small colour images; the shipped weights know `data=shapes`.
 
-Any CIFAR ResNet (He et al. 2015, section 4.2) with parameter-free shortcuts loads as well: its depth and widths are read from its tensors.
+Any CIFAR ResNet (He et al. 2015, section 4.2) with parameter-free shortcuts loads as well: its tensors tell its depth and widths.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch_fidelity import FeatureExtractorBase
 
 SHIPPED = Path(__file__).with_name("small_resnet.safetensors")
-SHIPPED_SHA256 = "fa106aa66e172f9ebb1aae62c72836244be58c56a76a0f4bbdb636e5be449fe3"
+SHIPPED_SHA256 = "59d86b12c1491436e562d023b01a7018803d780b260b2dacb653e9fffd2ac6c9"
 FIDELITY_NAME = "sngan-small-resnet"
 
 # of ImageNet's colours, which the public CIFAR ResNets were trained with

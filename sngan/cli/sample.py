@@ -1,0 +1,67 @@
+"""`sngan sample`: images from a checkpoint as PNG files, and a grid of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from sngan import devices
+from sngan.cli.compose import to_dict, typed
+from sngan.cli.hydra_app import run
+from sngan.config import Sample
+from sngan.errors import UserError
+from sngan.evaluation.sampling import balanced_labels, grid, latents, prepared, samples
+from sngan.training.checkpoint import find, load_generator
+
+N_GRID = 100
+"""At most so many images are shown in the grid."""
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command and returns the exit code."""
+    return run("sample", lambda cfg: sample(typed(Sample, to_dict(cfg))), argv)
+
+
+def sample(request: Sample) -> None:
+    """Writes `out/00000.png` … and `out/grid.png`. Image i is a function of (seed, i); raises `UserError` before anything is written."""
+    device = devices.resolve(request.device)
+    checkpoint = find(request.run, request.checkpoint)
+    config = checkpoint.config()
+    G = load_generator(checkpoint, weights=request.weights).to(device)
+    z, y = latents(request.n, G.z_dim, seed=request.seed), _labels(request, G.n_classes)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={request.out} cannot be written ({error.strerror}); give another out=DIR") from None
+    G, _ = prepared(G, config, request.weights)
+    shown = []
+    with tqdm(total=request.n, desc="sampling", unit="image", delay=2, disable=None) as bar:
+        for batch in samples(G, z, y):
+            for image in batch.cpu():
+                _write(image, request.out / f"{bar.n:05d}.png")
+                if bar.n < N_GRID:
+                    shown.append(image)
+                bar.update()
+    _write(grid(torch.stack(shown), columns=math.ceil(math.sqrt(len(shown)))), request.out / "grid.png")
+    print(f"{request.n} images of step {checkpoint.step} in {request.out}, a grid of {len(shown)} in {request.out / 'grid.png'}")
+
+
+def _labels(request: Sample, n_classes: int) -> Tensor | None:
+    if request.label is None:
+        return balanced_labels(request.n, n_classes)
+    if not n_classes:
+        raise UserError(f"label={request.label}: this run is unconditional; leave label out")
+    if request.label >= n_classes:
+        raise UserError(f"label={request.label}: the classes are 0 to {n_classes - 1}")
+    return torch.full((request.n,), request.label)
+
+
+def _write(image: Tensor, path: Path) -> None:
+    from torchvision.io import write_png
+
+    write_png(image, str(path))

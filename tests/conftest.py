@@ -1,0 +1,46 @@
+"""What the tests share: a run that takes seconds, and one thread of the game's real parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sngan import Config, compose
+
+TINY = [
+    "steps=6",
+    "batch=8",
+    "g_batch=8",
+    "generator.widths=[16,8,8,8]",
+    "discriminator.widths=[8,8,8]",
+    "data.n_train=64",
+    "data.n_test=16",
+    "ema.recalibrate=2",
+    "log_every=1",
+    "sample_every=3",
+    "save_every=2",
+    "evaluate_every=3",
+    "quick.n=32",
+    "protocol.n=32",
+    "device=cpu",
+]
+"""The default experiment, shrunk until a run takes a second."""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Config]:
+    """`tiny("loss=bce", …)`: the config of a run that takes a second, with overrides."""
+    return lambda *overrides: compose([*TINY, *overrides])

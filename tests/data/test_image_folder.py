@@ -1,0 +1,129 @@
+import logging
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sngan.data.image_folder import ImageFolder
+from sngan.data.images import ImageSpec
+from sngan.errors import UserError
+
+
+def save(path: Path, *names: str) -> None:
+    """Pictures of the grey levels 0, 10, 20, …"""
+    for level, name in enumerate(names):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 10 * level).save(path / name)
+
+
+def folder(path: Path, **options: object) -> ImageFolder:
+    return ImageFolder(**({"path": path, "test_path": None, "resolution": 8, "on_error": "stop"} | options))
+
+
+def contents(source: ImageFolder, split: str = "train") -> list[tuple[int, int]]:
+    """Grey level and label of each image."""
+    images = source.load(split)
+    return [(int(image.float().mean()), label) for image, label in (images[i] for i in range(len(images)))]
+
+
+def test_sub_folders_are_classes_in_the_order_of_their_names(tmp_path):
+    save(tmp_path / "pets", "dog/a.png", "cat/b.png", "dog/deep/er/c.png", "bird/d.png")
+    source = folder(tmp_path / "pets")
+    assert (source.name, source.spec) == ("pets", ImageSpec(resolution=8, channels=3, n_classes=3))
+    assert contents(source) == [(30, 0), (10, 1), (0, 2), (20, 2)]
+
+
+@pytest.mark.parametrize("names", [("b.png", "a.png"), ("all/b.png", "all/a.png"), ("z.png", "a/a.png", "b/b.png")])
+def test_loose_pictures_or_a_single_sub_folder_have_no_labels(tmp_path, names):
+    save(tmp_path, *names)
+    source = folder(tmp_path)
+    assert source.spec.n_classes == 0
+    assert {label for _, label in contents(source)} == {0}
+
+
+def test_pictures_come_in_the_order_of_their_paths(tmp_path):
+    save(tmp_path, "c.png", "a/z.png", "b.png", "a.png")
+    assert [level for level, _ in contents(folder(tmp_path))] == [30, 10, 20, 0]
+
+
+def test_suffixes_may_be_capital_and_other_or_hidden_files_are_passed_over(tmp_path):
+    save(tmp_path, "a.PNG", ".thumbnails/b.png", ".c.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert contents(folder(tmp_path)) == [(0, 0)]
+
+
+def test_linked_folders_are_followed(tmp_path):
+    save(tmp_path / "elsewhere", "a.png")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "link").symlink_to(tmp_path / "elsewhere")
+    assert len(contents(folder(tmp_path / "mine"))) == 1
+
+
+def test_a_test_folder_gets_the_labels_of_the_training_classes(tmp_path):
+    save(tmp_path, "train/a/1.png", "train/b/1.png", "train/c/1.png", "test/c/1.png", "test/b/2.png")
+    source = folder(tmp_path / "train", test_path=tmp_path / "test")
+    assert contents(source, "test") == [(40, 1), (30, 2)]
+
+
+def test_a_class_that_only_the_test_folder_has_is_named(tmp_path):
+    save(tmp_path, "train/a/1.png", "train/b/1.png", "test/d/1.png")
+    with pytest.raises(UserError, match=r"data\.test_path=.*: sub-folder d is not among the classes in data\.path="):
+        folder(tmp_path / "train", test_path=tmp_path / "test")
+
+
+def test_test_pictures_may_not_lie_among_the_training_pictures(tmp_path):
+    save(tmp_path, "a/1.png", "test/1.png")
+    with pytest.raises(UserError, match=r"data\.test_path=.* lies in data\.path=.*keep them apart"):
+        folder(tmp_path, test_path=tmp_path / "test")
+
+
+def test_a_missing_test_split_is_said_when_it_is_asked_for(tmp_path):
+    save(tmp_path, "a.png")
+    with pytest.raises(UserError, match=r"no test split.*data\.test_path=.*protocol\.reference=train"):
+        folder(tmp_path).load("test")
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    save(tmp_path, "a.png", "b.png", "c.png", "d.png", "e.png", "f.png", "g.jpg")
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    for name in ("c.png", "g.jpg"):
+        Image.effect_noise((64, 64), sigma=50).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    return tmp_path
+
+
+def test_unreadable_pictures_stop_the_run_named_and_counted(damaged):
+    with pytest.raises(UserError, match=r"(?s)^4 of 7 pictures .*a\.png.*b\.png.*c\.png.*…\n.*data\.on_error=skip$"):
+        folder(damaged).load("train")
+
+
+def test_unreadable_pictures_are_left_out_with_a_warning_that_counts_them(damaged, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert contents(folder(damaged, on_error="skip")) == [(30, 0), (40, 0), (50, 0)]
+    assert "4 of 7 pictures cannot be read" in caplog.text
+
+
+def test_leaving_out_pictures_leaves_the_labels_of_the_others(tmp_path):
+    save(tmp_path, "a/1.png", "b/1.png", "b/2.png", "c/1.png")
+    (tmp_path / "b/1.png").write_bytes(b"")
+    assert contents(folder(tmp_path, on_error="skip")) == [(0, 0), (20, 1), (30, 2)]
+
+
+def test_nothing_left_is_an_error_even_when_skipping(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(UserError, match="1 of 1 pictures cannot be read"):
+        folder(tmp_path, on_error="skip").load("train")
+
+
+def test_a_folder_without_pictures_is_told_what_is_accepted(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"")
+    with pytest.raises(UserError, match=r"data\.path=.*no pictures there; accepted are \.bmp.*\.webp"):
+        folder(tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"data\.path=.*/none: no such folder"):
+        folder(tmp_path / "none")

@@ -1,0 +1,107 @@
+"""Parameter counts as published, shapes, the Lipschitz bound, and projection."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sngan.config import Component
+from sngan.data.images import ImageSpec
+from sngan.errors import UserError
+from sngan.layers.spectral_norm import SpectralNorm
+from sngan.registry import build
+
+PAPER = [64, 64, 128, 128, 256, 256, 512]
+AUTHOR = [64, 128, 128, 256, 256, 512, 512]
+RESNET = {"widths": None, "downsample": None, "hidden": "input", "head_bias": None}
+
+
+def make(name: str, resolution: int = 32, n_classes: int = 0, **options: object) -> SpectralNorm:
+    return build("discriminator", Component(name=name, **options), ImageSpec(resolution, 3, n_classes))
+
+
+def count(D: SpectralNorm) -> int:
+    return sum(p.numel() for p in D.parameters())
+
+
+@pytest.mark.parametrize(
+    ("resolution", "widths", "n"),
+    [(32, PAPER, 2_935_873), (32, AUTHOR, 5_860_865), (48, PAPER, 2_946_113), (48, AUTHOR, 5_871_105)],
+)
+def test_cnn_has_the_published_number_of_parameters(resolution: int, widths: list[int], n: int) -> None:
+    assert count(make("cnn", resolution, widths=widths, slope=0.1)) == n
+
+
+@pytest.mark.parametrize(
+    ("resolution", "n_classes", "options", "n"),
+    [
+        (32, 0, {}, 1_053_824),
+        (32, 0, {"head_bias": True}, 1_053_825),
+        (32, 10, {}, 1_055_104),
+        (32, 10, {"head_bias": True}, 1_055_105),
+        (48, 0, {}, 10_141_441),
+        (48, 0, {"hidden": "output"}, 19_542_721),
+        (64, 0, {}, 10_141_441),
+        (128, 0, {}, 29_017_857),
+        (128, 1000, {}, 30_041_857),
+    ],
+)
+def test_resnet_has_the_published_number_of_parameters(resolution: int, n_classes: int, options: dict[str, object], n: int) -> None:
+    assert count(make("resnet", resolution, n_classes, **(RESNET | options))) == n
+
+
+SMALL = {
+    "cnn": {"widths": [8, 8, 8], "slope": 0.1},
+    "dcgan": {"width": 8, "slope": 0.2},
+    "resnet": {**RESNET, "widths": [8, 8, 8], "downsample": [True, False, True]},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_layer_with_weights_is_normalised(name: str) -> None:
+    D = make(name, **SMALL[name])
+    weights = {key for key, p in D.network.named_parameters() if p.dim() > 1}
+    assert D.normalize(update=False).keys() == weights
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gives_one_logit_an_image(name: str) -> None:
+    assert make(name, **SMALL[name])(torch.randn(5, 3, 32, 32)).shape == (5,)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_logits_are_those_of_each_image_alone(name: str) -> None:
+    """No batch statistics: real and fake may share a forward."""
+    D = make(name, **SMALL[name]).eval()
+    x = torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(D(x), torch.cat([D(x[:1]), D(x[1:])]), rtol=1e-4, atol=1e-6)
+
+
+def test_projection_adds_the_inner_product_with_the_labels_embedding() -> None:
+    D = make("resnet", 32, 4, **SMALL["resnet"]).eval()
+    weights = D.normalize(update=False)
+    x = torch.randn(2, 3, 32, 32)
+    network = D.network
+    h = torch.func.functional_call(network.blocks, {k.removeprefix("blocks."): w for k, w in weights.items() if k.startswith("blocks.")}, (x,))
+    h = h.relu().sum((2, 3))
+    E = weights["embedding.weight"]
+    logits = D(x, torch.tensor([0, 3]))
+    difference = D(x, torch.tensor([1, 1])) - logits
+    torch.testing.assert_close(difference, ((E[1] - E[[0, 3]]) * h).sum(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make_it", "words"),
+    [
+        (lambda: make("cnn", 30, widths=[8, 8, 8, 8, 8], slope=0.1), "multiple of 4, not 30"),
+        (lambda: make("dcgan", 48, width=8, slope=0.2), "made for 32 px images, not 48"),
+        (lambda: make("resnet", 96, **RESNET), "published for 32, 48, 64, 128 px, not 96"),
+        (lambda: make("resnet", 32, **(RESNET | {"widths": [8, 8]})), "one entry a block"),
+        (lambda: make("cnn", 32, 10, widths=[8], slope=0.1), "discriminator=resnet"),
+        (lambda: make("dcgan", 32, 10, width=8, slope=0.1), "discriminator=resnet"),
+        (lambda: make("cnn", widths=[8], slope=-0.1), r"discriminator\.slope=-0.1"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_with_the_way_out(make_it: object, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make_it()

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import Tensor
+
+from sngan.config import Component
+from sngan.errors import UserError
+from sngan.evaluation import fidelity
+from sngan.evaluation.extractors import inception as module
+from sngan.evaluation.extractors.extractor import Extractor
+from sngan.provenance import sha256_of
+from sngan.registry import build
+
+
+def extractor(weights: Path | None = None) -> Extractor:
+    return build("extractor", Component(name="inception", weights=None if weights is None else str(weights)))
+
+
+def images(n: int) -> Tensor:
+    return torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, Tensor]:
+    """Random weights of the network, with normal activations; without batch norm's counters."""
+    random = torch.Generator().manual_seed(0)
+
+    def fill(name: str, shape: torch.Size) -> Tensor:
+        if len(shape) > 1:
+            return torch.randn(shape, generator=random) * (2 / shape[1:].numel()) ** 0.5
+        return torch.ones(shape) if name.endswith(("running_var", "bn.weight")) else torch.zeros(shape)
+
+    empty = module._skeleton().state_dict()
+    return {name: fill(name, tensor.shape) for name, tensor in empty.items() if not name.endswith("num_batches_tracked")}
+
+
+@pytest.fixture(scope="module")
+def weights(tensors: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inception") / "random.pth"
+    torch.save(tensors, path)
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where torch.hub would keep the published weights, empty."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    return tmp_path / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
+
+
+def serve(content: bytes | Exception) -> Callable[..., None]:
+    """A stand-in for torch.hub's download."""
+
+    def download(url: str, dst: str, hash_prefix: str) -> None:
+        if isinstance(content, Exception):
+            raise content
+        Path(dst).write_bytes(content)
+
+    return download
+
+
+def test_the_network_is_torch_fidelitys_and_scores_images(weights: Path) -> None:
+    from torch_fidelity import FeatureExtractorInceptionV3
+
+    theirs = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(weights))
+    seen = fidelity.extract(images(4).split(2), extractor(weights).load("cpu"), "cpu")
+    assert seen.features.shape == (4, 2048)
+    assert seen.logits.shape == (4, 1008)
+    for ours, expected in zip((seen.features, seen.logits), theirs(images(4)), strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_weights_that_are_not_the_published_ones_give_no_fid(weights: Path) -> None:
+    random = extractor(weights)
+    assert (random.label, random.distance, random.sha256) == ("random", "fd", sha256_of(weights))
+
+
+def test_the_published_weights_are_known_by_their_hash(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PUBLISHED_SHA256", sha256_of(weights)[:8])
+    published = extractor(weights)
+    assert (published.label, published.distance) == ("inception", "fid")
+
+
+def test_null_downloads_once_into_the_cache(weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PUBLISHED_SHA256", sha256_of(weights)[:8])
+    monkeypatch.setattr(torch.hub, "download_url_to_file", serve(weights.read_bytes()))
+    assert extractor().weights == cache
+    monkeypatch.setattr(torch.hub, "download_url_to_file", serve(AssertionError("a second download")))
+    assert extractor().label == "inception"
+
+
+@pytest.mark.parametrize("fault", [URLError("no route to host"), TimeoutError("timed out"), RuntimeError("invalid hash value")])
+def test_without_a_network_the_error_says_what_to_do(fault: Exception, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "download_url_to_file", serve(fault))
+    with pytest.raises(UserError) as error:
+        extractor()
+    message = str(error.value)
+    assert message.count("\n") == 1
+    needed = ("https://github.com/", str(cache), "extractor.weights=FILE", "extractor=small_resnet", "protocol=none", str(fault))
+    assert [part for part in needed if part not in message] == []
+    assert list(cache.parent.iterdir()) == []
+
+
+def test_a_damaged_file_in_the_cache_is_refused(cache: Path) -> None:
+    cache.parent.mkdir()
+    cache.write_bytes(b"half a download")
+    with pytest.raises(UserError, match="is damaged: its sha256 does not begin with 6726825d; delete it and start again"):
+        extractor()
+
+
+def test_a_pickle_that_asks_for_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    class Code:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    torch.save({"Conv2d_1a_3x3.conv.weight": Code()}, tmp_path / "code.pth")
+    with pytest.raises(UserError, match=r"extractor\.weights=.*code\.pth is cut short or something else"):
+        extractor(tmp_path / "code.pth")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"extractor\.weights=.*nowhere: No such file"):
+        extractor(tmp_path / "nowhere")
+
+
+def test_a_file_that_is_cut_short_is_told(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "half.pth").write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"extractor\.weights=.*half\.pth is cut short"):
+        extractor(tmp_path / "half.pth")
+
+
+@pytest.mark.parametrize("content", [{"fc.bias": torch.ones(3)}, [torch.ones(3)], {"epoch": 3}])
+def test_tensors_of_another_network_are_told(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"extractor\.weights=.*other\.pth is (not torch-fidelity's Inception|cut short or something)"):
+        extractor(tmp_path / "other.pth")
