@@ -1,9 +1,9 @@
 """Trains the small residual network as a classifier, so that its features can score a GAN on the same kind of images.
 
     python scripts/train_extractor.py small_resnet.safetensors
-    python scripts/train_extractor.py mine.safetensors --epochs 30 data.name=npz data.path=mine.npz
+    python scripts/train_extractor.py mine.safetensors --epochs 30 data=npz data.path=mine.npz
 
-`data.KEY=VALUE` names a data set and all its options; without any it is the shapes that the shipped weights were trained on.
+The data set is chosen as in `sngan train`; the default is the shapes that the shipped weights were trained on.
 """
 
 from __future__ import annotations
@@ -19,35 +19,37 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import trange
 
-from sngan import registry
-from sngan.config import Component
+import sngan
 from sngan.data.images import Images, Source, TensorImages
 from sngan.errors import UserError
 from sngan.evaluation.extractors.small_resnet import SmallResNet
 from sngan.provenance import sha256_of, versions
 
-# the seed differs from that of configs/data/shapes.yaml: the extractor has not seen the images that a run trains on
-SHAPES = {"name": "shapes", "n_train": 20_000, "n_test": 10_000, "seed": 1}
+# another seed than that of configs/data/shapes.yaml: the extractor has not seen the images that a run trains on
+SHAPES = ["data=shapes", "data.n_train=20000", "data.n_test=10000", "data.seed=1"]
 
 
 def main() -> None:
     args = arguments()
-    data = Component.model_validate(args.data)
-    source: Source = registry.build("data", data)
+    data = sngan.compose(args.data).data
+    source: Source = sngan.build("data", data)
     if source.spec.n_classes < 2:
         raise UserError(f"data.name={data.name} has no labels to train on; give a labelled data set")
+    if not args.out.absolute().parent.is_dir():
+        raise UserError(f"{args.out}: its folder does not exist; make it first")
     train, test = (in_memory(source.load(split), args.device) for split in ("train", "test"))
 
     network = fit(train, args=args, n_classes=source.spec.n_classes)
     accuracy = accuracy_of(network, test)
-    save(network, args.out, origin={"data": args.data, "seed": args.seed, "test_accuracy": accuracy, "versions": versions()})
+    origin = {"data": {"name": data.name, **data.options}, "seed": args.seed, "test_accuracy": accuracy, "versions": versions()}
+    save(network, args.out, origin=origin)
     print(f"{args.out}: test accuracy {accuracy:.2%} on {len(test)} images, sha256 {sha256_of(args.out)}")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="the safetensors file to write; its name is the extractor's name in scores")
-    parser.add_argument("data", nargs="*", metavar="data.KEY=VALUE", help="the data set and its options")
+    parser.add_argument("data", nargs="*", metavar="data=NAME data.KEY=VALUE", help="the data set and its options")
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64], help="channels of each stage")
     parser.add_argument("--blocks", type=int, default=1, help="residual blocks a stage")
     parser.add_argument("--epochs", type=int, default=4)
@@ -56,19 +58,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_intermixed_args()
-    args.data = dict(option(text) for text in args.data) or SHAPES
+    args.data = args.data or SHAPES
     return args
-
-
-def option(text: str) -> tuple[str, object]:
-    """'data.n_train=100' -> ('n_train', 100); a value that is not JSON is a string."""
-    key, equals, value = text.partition("=")
-    if not key.startswith("data.") or not equals:
-        raise UserError(f"{text}: not of the form data.KEY=VALUE")
-    try:
-        return key.removeprefix("data."), json.loads(value)
-    except json.JSONDecodeError:
-        return key.removeprefix("data."), value
 
 
 def in_memory(images: Images, device: str) -> TensorImages:

@@ -15,7 +15,8 @@ from sngan.cli.compose import to_dict, typed
 from sngan.cli.hydra_app import run
 from sngan.config import Sample
 from sngan.errors import UserError
-from sngan.evaluation.sampling import balanced_labels, grid, latents, prepared, samples
+from sngan.evaluation.pictures import grid, write_png
+from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
 from sngan.training.checkpoint import find, load_generator
 
 N_GRID = 100
@@ -43,11 +44,11 @@ def sample(request: Sample) -> None:
     with tqdm(total=request.n, desc="sampling", unit="image", delay=2, disable=None) as bar:
         for batch in samples(G, z, y):
             for image in batch.cpu():
-                _write(image, request.out / f"{bar.n:05d}.png")
+                write_png(image, request.out / f"{bar.n:05d}.png")
                 if bar.n < N_GRID:
                     shown.append(image)
                 bar.update()
-    _write(grid(torch.stack(shown), columns=math.ceil(math.sqrt(len(shown)))), request.out / "grid.png")
+    write_png(grid(torch.stack(shown), columns=math.ceil(math.sqrt(len(shown)))), request.out / "grid.png")
     print(f"{request.n} images of step {checkpoint.step} in {request.out}, a grid of {len(shown)} in {request.out / 'grid.png'}")
 
 
@@ -60,8 +61,3 @@ def _labels(request: Sample, n_classes: int) -> Tensor | None:
         raise UserError(f"label={request.label}: the classes are 0 to {n_classes - 1}")
     return torch.full((request.n,), request.label)
 
-
-def _write(image: Tensor, path: Path) -> None:
-    from torchvision.io import write_png
-
-    write_png(image, str(path))

@@ -58,37 +58,38 @@ class ImageFolder(Source):
         if split not in self._pictures:
             raise UserError("data=image_folder has no test split; give one with data.test_path=…, or protocol.reference=train")
         pictures = self._pictures[split]
-        unreadable = _unreadable(pictures)
-        if not unreadable:
+        errors = _errors(pictures)
+        if not errors:
             return pictures
-        found = f"{len(unreadable)} of {len(pictures)} pictures cannot be read: {'; '.join(list(unreadable.values())[:3])}"
-        found += "; …" if len(unreadable) > 3 else ""
-        if self._on_error == "stop" or len(unreadable) == len(pictures):
-            raise UserError(f"{found}\nmend or remove them, or leave them out with data.on_error=skip")
-        log.warning("%s; left out (data.on_error=skip)", found)
-        return pictures.without(unreadable)
+        names = ", ".join(pictures.files[index] for index in list(errors)[:3]) + (", …" if len(errors) > 3 else "")
+        found = f"{len(errors)} of {len(pictures)} pictures in {pictures.root} cannot be read: {names}"
+        if self._on_error == "stop" or len(errors) == len(pictures):
+            reason = next(iter(errors.values()))
+            raise UserError(f"{found} (the first: {reason})\nmend or remove them, or leave them out with data.on_error=skip")
+        log.warning("%s; they are left out (data.on_error=skip)", found)
+        return pictures.without(errors)
 
 
 class Pictures(Images):
     """Picture files below `root`, decoded when they are asked for."""
 
     def __init__(self, root: Path, files: Sequence[str], labels: Sequence[int], resolution: int):
-        self._root, self._files, self._labels, self._resolution = root, files, labels, resolution
+        self.root, self.files, self.labels, self.resolution = root, files, labels, resolution
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Raises `UserError` that names the file when it cannot be decoded."""
-        path = self._root / self._files[index]
+        path = self.root / self.files[index]
         try:
-            return read_picture(path, self._resolution), self._labels[index]
+            return read_picture(path, self.resolution), self.labels[index]
         except Exception as error:  # decoders raise almost anything on bytes that they do not expect
-            raise UserError(f"{path} ({type(error).__name__})") from error
+            raise UserError(f"{path} cannot be read: {error or type(error).__name__}") from error
 
     def without(self, indices: Collection[int]) -> Pictures:
         kept = [i for i in range(len(self)) if i not in indices]
-        return Pictures(self._root, [self._files[i] for i in kept], [self._labels[i] for i in kept], self._resolution)
+        return Pictures(self.root, [self.files[i] for i in kept], [self.labels[i] for i in kept], self.resolution)
 
 
 def _list(root: Path, key: str) -> list[str]:
@@ -119,18 +120,19 @@ def _labels(files: Sequence[str], classes: Sequence[str]) -> list[int]:
     return [numbers.get(file.partition("/")[0], 0) for file in files]
 
 
-def _unreadable(pictures: Pictures) -> dict[int, str]:
-    """What is wrong with which pictures. Decoding runs outside Python's lock, so that threads keep all cores busy."""
+def _errors(pictures: Pictures) -> dict[int, UserError]:
+    """Which pictures cannot be read, and why. Decoding needs no Python lock, so threads keep all cores busy."""
 
-    def fault(index: int) -> str | None:
+    def error_of(index: int) -> UserError | None:
         try:
             pictures[index]
         except UserError as error:
-            return str(error)
+            return error
         return None
 
     n = len(pictures)
     with ThreadPool(min(32, os.cpu_count() or 1)) as pool:
-        faults = pool.imap(fault, range(n), chunksize=16)
-        watched = tqdm(faults, total=n, desc="checking pictures", unit="image", delay=2, disable=None)
-        return {index: text for index, text in enumerate(watched) if text is not None}
+        errors = tqdm(
+            pool.imap(error_of, range(n), chunksize=16), total=n, desc="checking pictures", unit="image", delay=2, disable=None
+        )
+        return {index: error for index, error in enumerate(errors) if error}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Generator, Iterable
+from threading import Thread
 
 import torch
 from torch import Tensor
@@ -28,7 +30,7 @@ def read(images: Images, batches: Iterable[list[int]], *, workers: int) -> Gener
         batch_sampler=batches,
         num_workers=workers,
         multiprocessing_context=_context() if workers else None,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_live_as_long_as_the_run,
         generator=torch.Generator(),  # otherwise the loader draws a number from the global one
     )
     try:
@@ -67,6 +69,15 @@ def _context() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _ignore_interrupt(_worker: int) -> None:
-    # Ctrl-C reaches the whole process group; the main process saves, and closes its workers in order
+def _live_as_long_as_the_run(_worker: int) -> None:
+    # Ctrl-C reaches the workers too, but the main process decides what it means: it may want further batches before it leaves
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # and a main process that is killed cannot say so; torch's own watch is for direct children, which a server's are not
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)

@@ -72,10 +72,3 @@ def prepared(G: Generator, config: Config, weights: Literal["ema", "raw"]) -> tu
         return G.eval(), "running statistics"
     G = recalibrated(G, batches=config.ema.recalibrate, batch=config.g_batch, seed=config.seed)
     return G, f"recalibrated over {config.ema.recalibrate} batches of {config.g_batch}"
-
-
-def grid(images: Tensor, columns: int) -> Tensor:
-    """Images uint8 [N, C, H, W] side by side, `columns` a row: uint8 [3, H', W'] on the CPU."""
-    from torchvision.utils import make_grid
-
-    return make_grid(images.cpu(), nrow=columns, padding=2, pad_value=255)

@@ -31,6 +31,7 @@ from sngan.errors import UserError
 from sngan.generators.generator import Generator
 from sngan.provenance import sha256_of, versions
 from sngan.registry import build
+from sngan.training.schedule import due
 from sngan.training.state import TrainState
 
 FORMAT = "sngan-checkpoint-1"
@@ -125,7 +126,8 @@ def prune(folder: Path, keep: Keep, best: int | None) -> None:
     """Removes what `keep` does not ask for: all but the last few, the milestones and the best; and leftovers of interrupted writing."""
     saved = steps_saved(folder)
     for step in list(saved)[: -keep.last]:
-        if step != best and not (keep.every and step % keep.every == 0):
+        milestone = step > 0 and due(step, keep.every)
+        if step != best and not milestone:
             shutil.rmtree(saved[step])
     for partial in folder.glob(".partial-*"):
         shutil.rmtree(partial)
@@ -148,7 +150,8 @@ def find(run: Path | None, checkpoint: Path | None) -> Checkpoint:
 
 def load_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "ema") -> Generator:
     """The generator of a checkpoint on the CPU, in evaluation mode; `UserError` if its file does not fit."""
-    G: Generator = build("generator", checkpoint.config().generator, checkpoint.spec)
+    with torch.random.fork_rng(devices=[]):  # initial weights, which are about to be replaced
+        G: Generator = build("generator", checkpoint.config().generator, checkpoint.spec)
     load_tensors(G, checkpoint.file("generator.safetensors" if weights == "ema" else "generator_raw.safetensors"))
     return G.eval()
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sngan.evaluation.pictures import write_png
+
 
 class History:
     """The statistics of the steps since the last reading, summed on the device: one synchronisation per log, not per step."""
@@ -93,10 +95,8 @@ class RunLog:
 
     def image(self, step: int, grid: Tensor) -> Path:
         """Records a grid of samples, uint8 [C, H, W], and returns its file."""
-        from torchvision.io import write_png
-
         path = self.folder / "samples" / f"step-{step:08d}.png"
-        write_png(grid, str(path))
+        write_png(grid, path)
         self._tensorboard.add_image("samples", grid, step)
         return path
 

@@ -9,7 +9,8 @@ import torch
 from sngan.config import Config, Protocol
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
-from sngan.evaluation.sampling import balanced_labels, grid, latents, prepared, samples
+from sngan.evaluation.pictures import grid
+from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
 from sngan.evaluation.score import Scorer, better
 from sngan.generators.generator import Generator
 from sngan.provenance import versions

@@ -60,6 +60,7 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._lock.close()
             raise UserError(f"run_dir={self.path} is in use by another process; wait for it, or give another run_dir=DIR or seed=N") from None
         try:
             self._check_config()

@@ -1,9 +1,12 @@
 import multiprocessing
 import os
+import select
 import signal
+from multiprocessing.connection import Connection
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sngan import config
 from sngan.data.batches import Batches, flip, to_float
@@ -68,6 +71,21 @@ def test_pixels_do_not_depend_on_where_the_images_live(images, data):
         assert all(same(tried(step), reference(step)) for step in range(6))
 
 
+class NoWaiting(TorchDispatchMode):
+    """Refuses what makes the host wait for a device: values, and sizes that depend on values."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.overloadpacket not in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal), func
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_with_resident_images_does_not_wait_for_the_device():
+    resident = batches(in_memory(), flip=True)
+    with NoWaiting():
+        resident(0)
+        resident(1)
+
+
 def test_a_stream_may_begin_anywhere_and_go_back():
     reference = batches(in_memory())
     with batches(Decoded(), resident_mb=0.0) as streamed:
@@ -117,6 +135,28 @@ def test_an_interrupt_from_the_keyboard_leaves_the_workers_at_work():
             assert worker.pid
             os.kill(worker.pid, signal.SIGINT)
         assert all(same(streamed(step), reference(step)) for step in range(1, 12))
+
+
+def read_on(connection: Connection) -> None:
+    """A run that waits for ever, after it has told the workers it started."""
+    with batches(Decoded(), resident_mb=0.0, workers=2) as streamed:
+        streamed(0)
+        connection.send([worker.pid for worker in multiprocessing.active_children()])
+        connection.recv()
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux can wait for another's process")
+def test_a_run_that_is_killed_leaves_no_worker():
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    run = context.Process(target=read_on, args=(theirs,))
+    run.start()
+    workers = [os.pidfd_open(pid) for pid in ours.recv()]
+    run.kill()
+    run.join()
+    for worker in workers:
+        assert select.select([worker], [], [], 20)[0], "still there after 20 s"
+        os.close(worker)
 
 
 def test_dequantised_images_stay_within_their_grey_level():

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from sngan.evaluation.extractors.small_resnet import small_resnet
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_extractor.py"
-SHAPES = ["data.name=shapes", "data.n_train=64", "data.n_test=20", "data.seed=1"]
+SHAPES = ["data=shapes", "data.n_train=64", "data.n_test=20", "data.seed=1"]
 
 
 def train(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +34,11 @@ def test_the_same_seed_trains_the_same_network(tmp_path: Path, monkeypatch: pyte
     assert small_resnet(weights=tmp_path / "one").sha256 == small_resnet(weights=tmp_path / "two").sha256
 
 
+def test_a_folder_that_is_not_there_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="its folder does not exist"):
+        train(str(tmp_path / "nowhere" / "out"), monkeypatch=monkeypatch)
+
+
 def test_a_missing_option_of_the_data_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match=r"error: data\.seed is missing"):
-        train(str(tmp_path / "out"), *SHAPES[:-1], monkeypatch=monkeypatch)
+    with pytest.raises(SystemExit, match=r"error: .*data\.path"):
+        train(str(tmp_path / "out"), "data=npz", monkeypatch=monkeypatch)

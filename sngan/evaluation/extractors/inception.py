@@ -60,7 +60,7 @@ def _published() -> Path:
         except (OSError, HTTPException, RuntimeError) as error:
             raise UserError(
                 f"extractor=inception: cannot fetch {URL_INCEPTION_V3} ({error}); put it at {path} or give\n"
-                "extractor.weights=FILE; without it, extractor=small_resnet scores with the shipped network, protocol=none not at all"
+                "extractor.weights=FILE; without it, extractor=small_resnet scores with the shipped network, protocol=none does not"
             ) from None
     if not sha256_of(path).startswith(PUBLISHED_SHA256):
         raise UserError(f"{path} is damaged: its sha256 does not begin with {PUBLISHED_SHA256}; delete it and start again")

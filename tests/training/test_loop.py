@@ -1,0 +1,245 @@
+"""Whole runs: what they leave, how they stop, and that a resumed run is the uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sngan import Config, UserError, train
+from sngan.training import loop
+from sngan.training.checkpoint import steps_saved
+from sngan.training.log import read_lines
+from sngan.training.state import TrainState
+from sngan.training.stop import Interrupted
+from conftest import TINY
+
+Tiny = Callable[..., Config]
+
+
+def final_weights(run: Path) -> dict[str, bytes]:
+    """The final checkpoint's tensors, byte for byte."""
+    saved = steps_saved(run / "checkpoints")
+    return {path.name: path.read_bytes() for path in saved[max(saved)].glob("*.safetensors")}
+
+
+def crash_before(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run dies at this step."""
+    play = loop.train_step
+
+    def fragile(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+        if state.step == step:
+            raise RuntimeError("the power went out")
+        return play(state, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "train_step", fragile)
+
+
+def test_a_run_leaves_what_it_promises(tiny: Tiny) -> None:
+    config = tiny("run_dir=run")
+    scores = train(config)
+    run = config.run_dir
+    assert json.loads((run / "config.json").read_text()) == config.model_dump(mode="json")
+    assert [line["step"] for line in read_lines(run / "scalars.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert read_lines(run / "scalars.jsonl")[0].keys() >= {
+        "D_loss", "G_loss", "real_logits", "fake_logits", "sigma_max", "lr", "images_per_s",
+    }  # fmt: skip
+    assert sorted(path.name for path in (run / "samples").iterdir()) == [f"step-{s:08d}.png" for s in (0, 3, 6)]
+    assert [(line["role"], line["step"]) for line in read_lines(run / "metrics.jsonl")][:3] == [("quick", 0), ("quick", 3), ("quick", 6)]
+    assert list(run.glob("events.out.tfevents.*"))
+    assert 6 in steps_saved(run / "checkpoints")
+    assert scores["last"].keys() == {"fd_32_shapes-train_small_resnet", "classifier_score_32_small_resnet"}
+
+
+def test_each_score_carries_its_protocol(tiny: Tiny) -> None:
+    config = tiny("run_dir=run")
+    train(config)
+    for line in read_lines(config.run_dir / "metrics.jsonl"):
+        assert line["protocol"]["n"] == 32
+        assert line["reference"] == {"data": "shapes", "split": "train", "n": 64}
+        assert len(line["extractor"]["sha256"]) == 64
+        assert line["weights"] == "ema"
+        assert line["batch_norm"] == "recalibrated over 2 batches of 8"
+        assert line["versions"]["torch"] == torch.__version__.split("+")[0] or line["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    train(tiny("run_dir=whole"))
+    with monkeypatch.context() as patch:
+        crash_before(step, patch)
+        with pytest.raises(RuntimeError, match="power"):
+            train(tiny("run_dir=broken"))
+    train(tiny("run_dir=broken"))
+    assert final_weights(Path("whole")) == final_weights(Path("broken"))
+    whole, broken = (read_lines(Path(run, "scalars.jsonl")) for run in ("whole", "broken"))
+    timeless = [[{k: v for k, v in line.items() if k != "images_per_s"} for line in lines] for lines in (whole, broken)]
+    assert timeless[0] == timeless[1]
+    whole, broken = (read_lines(Path(run, "metrics.jsonl")) for run in ("whole", "broken"))
+    assert [line["scores"] for line in whole] == [line["scores"] for line in broken]
+
+
+@pytest.mark.parametrize("overrides", [("optimizer.decay=linear",), ("data.resident_mb=0",), ("data.flip=true", "precision=bf16")])
+def test_resuming_is_exact_in_other_settings_too(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]) -> None:
+    train(tiny("run_dir=whole", "protocol=none", *overrides))
+    with monkeypatch.context() as patch:
+        crash_before(3, patch)
+        with pytest.raises(RuntimeError, match="power"):
+            train(tiny("run_dir=broken", "protocol=none", *overrides))
+    train(tiny("run_dir=broken", "protocol=none", *overrides))
+    assert final_weights(Path("whole")) == final_weights(Path("broken"))
+
+
+def test_scoring_and_sampling_change_nothing(tiny: Tiny) -> None:
+    train(tiny("run_dir=watched"))
+    train(tiny("run_dir=alone", "protocol=none", "sample_every=0", "log_every=0", "save_every=0"))
+    assert final_weights(Path("watched")) == final_weights(Path("alone"))
+
+
+def test_training_leaves_the_global_generator_alone(tiny: Tiny) -> None:
+    before = torch.get_rng_state()
+    train(tiny("run_dir=run"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeds_give_different_runs(tiny: Tiny) -> None:
+    for seed in (0, 1):
+        train(tiny(f"run_dir=run{seed}", f"seed={seed}", "protocol=none"))
+    assert final_weights(Path("run0")) != final_weights(Path("run1"))
+
+
+def test_a_finished_run_is_not_run_again(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train(tiny("run_dir=run"))
+    crash_before(6, monkeypatch)
+    n_scores = len(read_lines(Path("run/metrics.jsonl")))
+    assert train(tiny("run_dir=run")) == first
+    assert len(read_lines(Path("run/metrics.jsonl"))) == n_scores
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_leaves_and_the_run_goes_on_from_there(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, signum: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    play = loop.train_step
+
+    def interrupted(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+        if state.step == 4:
+            os.kill(os.getpid(), signum)
+        return play(state, *args, **kwargs)
+
+    before = signal.getsignal(signum)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", interrupted)
+        with pytest.raises(Interrupted):
+            train(tiny("run_dir=broken"))
+    assert max(steps_saved(Path("broken/checkpoints"))) == 5
+    assert "stopped after step 5 of 6" in capfd.readouterr().out
+    assert signal.getsignal(signum) == before
+    train(tiny("run_dir=broken"))
+    train(tiny("run_dir=whole"))
+    assert final_weights(Path("whole")) == final_weights(Path("broken"))
+
+
+def test_sigkill_at_any_moment_costs_nothing_but_time(tmp_path: Path) -> None:
+    """In processes of their own: one run is killed twice, and ends as the one that never was."""
+    command = [sys.executable, "-m", "sngan", "train", *TINY, "steps=12", "protocol=none"]
+
+    def finish(run: str) -> None:
+        subprocess.run([*command, f"run_dir={run}"], check=True, capture_output=True, cwd=tmp_path)
+
+    for words in ("step 3/12", "step 8/12"):
+        with subprocess.Popen([*command, "run_dir=killed"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path) as process:
+            assert process.stdout is not None
+            assert any(words in line for line in process.stdout)
+            process.kill()
+    finish("killed")
+    finish("whole")
+    assert final_weights(tmp_path / "whole") == final_weights(tmp_path / "killed")
+
+
+def test_nan_stops_the_run_and_names_the_step_and_the_last_good_checkpoint(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = loop.train_step
+
+    def diverging(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+        if state.step == 4:
+            next(state.D.parameters()).data.fill_(float("nan"))
+        return play(state, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "train_step", diverging)
+    with pytest.raises(UserError, match=r"NaN or infinite at step 5; the last good checkpoint is run/checkpoints/step-00000004"):
+        train(tiny("run_dir=run", "log_every=100", "evaluate_every=0"))
+    assert max(steps_saved(Path("run/checkpoints"))) == 4
+
+
+def test_a_changed_config_is_refused_key_by_key_unless_forced(tiny: Tiny) -> None:
+    train(tiny("run_dir=run", "protocol=none"))
+    with pytest.raises(UserError, match=r"d_steps: 1 -> 2; loss\.name: \"hinge\" -> \"wasserstein\"") as error:
+        train(tiny("run_dir=run", "protocol=none", "loss=wasserstein", "d_steps=2"))
+    assert "resume=force" in str(error.value)
+    train(tiny("run_dir=run", "protocol=none", "loss=wasserstein", "d_steps=2", "steps=7", "resume=force"))
+    assert max(steps_saved(Path("run/checkpoints"))) == 7
+
+
+def test_what_does_not_change_the_game_may_change(tiny: Tiny) -> None:
+    train(tiny("run_dir=run", "protocol=none"))
+    train(tiny("run_dir=run", "log_every=2", "save_every=3", "data.workers=0", "keep.last=1"))
+
+
+def test_a_run_without_a_schedule_may_be_continued_further(tiny: Tiny) -> None:
+    train(tiny("run_dir=long", "protocol=none", "steps=9"))
+    train(tiny("run_dir=run", "protocol=none"))
+    train(tiny("run_dir=run", "protocol=none", "steps=9"))
+    assert final_weights(Path("long")) == final_weights(Path("run"))
+    with pytest.raises(UserError, match="steps: 9 -> 12"):
+        train(tiny("run_dir=decay", "protocol=none", "steps=9", "optimizer.decay=linear"))
+        train(tiny("run_dir=decay", "protocol=none", "steps=12", "optimizer.decay=linear"))
+
+
+def test_resume_never_refuses_a_folder_that_holds_a_run(tiny: Tiny) -> None:
+    train(tiny("run_dir=run", "protocol=none"))
+    with pytest.raises(UserError, match="already holds a run"):
+        train(tiny("run_dir=run", "protocol=none", "resume=never"))
+
+
+def test_a_run_that_cannot_start_leaves_nothing_behind(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match=r"protocol\.n_reference=100"):
+        train(tiny("run_dir=some/new/run", "protocol.n_reference=100"))
+    assert not Path("some").exists()
+
+
+def test_a_damaged_checkpoint_stops_the_resume_and_is_named(tiny: Tiny) -> None:
+    train(tiny("run_dir=run", "protocol=none"))
+    file = Path("run/checkpoints/step-00000006/generator_raw.safetensors")
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"step-00000006 is damaged: generator_raw\.safetensors"):
+        train(tiny("run_dir=run", "protocol=none", "steps=8"))
+
+
+def test_the_best_checkpoint_and_the_last_few_are_kept(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    distances = iter([9.0, 2.0, 5.0, 4.0])  # at steps 0, 3, 6, 9
+    monkeypatch.setattr("sngan.evaluation.fidelity.frechet_distance", lambda *_: next(distances, 1.0))
+    train(tiny("run_dir=run", "steps=9", "save_every=1", "keep.last=2", "keep.every=4"))
+    assert list(steps_saved(Path("run/checkpoints"))) == [3, 4, 8, 9]
+    assert json.loads(Path("run/best.json").read_text()) == {"step": 3, "score": "fd_32_shapes-train_small_resnet", "value": 2.0}
+
+
+def test_an_interval_of_0_switches_its_action_off(tiny: Tiny) -> None:
+    train(tiny("run_dir=run", "log_every=0", "sample_every=0", "save_every=0", "evaluate_every=0", "protocol=none"))
+    assert read_lines(Path("run/scalars.jsonl")) == []
+    assert list(Path("run/samples").iterdir()) == []
+    assert list(steps_saved(Path("run/checkpoints"))) == [6]  # the end is always saved
+
+
+def test_two_processes_cannot_share_a_run_folder(tiny: Tiny) -> None:
+    from sngan.training.run_folder import RunFolder
+
+    config = tiny("run_dir=run")
+    with RunFolder(config), pytest.raises(UserError, match="in use by another process"):
+        train(config)
