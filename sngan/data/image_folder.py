@@ -33,9 +33,8 @@ class ImageFolder(Source):
     def __init__(self, *, path: Path, test_path: Path | None, resolution: PositiveInt, on_error: Literal["stop", "skip"]):
         root = path.expanduser()
         files = _list(root, "data.path")
-        classes = sorted(_top_folders(files))
-        if len(classes) == 1:
-            classes = []
+        folders = sorted(_top_folders(files))
+        classes = folders if len(folders) > 1 else []
         self.name = root.resolve().name
         self.spec = ImageSpec(resolution=resolution, channels=3, n_classes=len(classes))
         self._on_error = on_error
@@ -64,8 +63,8 @@ class ImageFolder(Source):
         names = ", ".join(pictures.files[index] for index in list(errors)[:3]) + (", …" if len(errors) > 3 else "")
         found = f"{len(errors)} of {len(pictures)} pictures in {pictures.root} cannot be read: {names}"
         if self._on_error == "stop" or len(errors) == len(pictures):
-            reason = next(iter(errors.values()))
-            raise UserError(f"{found} (the first: {reason})\nmend or remove them, or leave them out with data.on_error=skip")
+            first = next(iter(errors.values()))
+            raise UserError(f"{found} (the first: {first})\nmend or remove them, or leave them out with data.on_error=skip")
         log.warning("%s; they are left out (data.on_error=skip)", found)
         return pictures.without(errors)
 
@@ -120,15 +119,15 @@ def _labels(files: Sequence[str], classes: Sequence[str]) -> list[int]:
     return [numbers.get(file.partition("/")[0], 0) for file in files]
 
 
-def _errors(pictures: Pictures) -> dict[int, UserError]:
+def _errors(pictures: Pictures) -> dict[int, str]:
     """Which pictures cannot be read, and why. Decoding needs no Python lock, so threads keep all cores busy."""
 
-    def error_of(index: int) -> UserError | None:
+    def error_of(index: int) -> str:
         try:
             pictures[index]
         except UserError as error:
-            return error
-        return None
+            return str(error)
+        return ""
 
     n = len(pictures)
     with ThreadPool(min(32, os.cpu_count() or 1)) as pool:

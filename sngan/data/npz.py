@@ -43,8 +43,8 @@ class Npz(Source):
         self._keys = {option: _choose(option, key, self._archive) for option, key in given.items()}
         if self._keys["train_images"] is None:
             raise UserError(
-                f"{self._archive} holds no array named train_images or images, but there: {', '.join(self._archive.keys)}; "
-                "name the images with data.train_images=KEY"
+                f"{self._archive} has no array train_images or images; name one with data.train_images=…; "
+                f"{nearest('train_images', self._archive.keys)}"
             )
         _, *shape = self._image_shape("train")
         labels = self._labels("train")
@@ -117,11 +117,9 @@ class _Archive:
     def header(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and type of an array, without its values."""
         with self._open() as archive, archive.open(f"{key}.npy") as member:
-            # version 3 differs only for structured arrays
-            read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-                np.lib.format.read_magic(member), np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(member)
+            first = np.lib.format.read_magic(member) == (1, 0)
+            # later versions differ in the length of the header; version 3 is for structured arrays
+            shape, _, dtype = (np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0)(member)
         return shape, dtype
 
     def read(self, key: str) -> np.ndarray[Any, Any]:

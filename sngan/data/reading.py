@@ -16,8 +16,8 @@ from tqdm import tqdm
 from sngan.data.images import Images, ImageSpec, TensorImages
 from sngan.errors import UserError
 
-CHUNK = 256
-"""Images per piece of work when a whole data set is read: some ms of decoding, little shared memory."""
+CHUNK = 32
+"""Images per piece of work when a whole data set is read: enough to hide the cost of passing it on, little shared memory."""
 
 
 def read(images: Images, batches: Iterable[list[int]], *, workers: int) -> Generator[tuple[Tensor, Tensor], None, None]:

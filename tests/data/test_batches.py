@@ -2,36 +2,39 @@ import multiprocessing
 import os
 import select
 import signal
-from multiprocessing.connection import Connection
+import subprocess
+import sys
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sngan import config
 from sngan.data.batches import Batches, flip, to_float
+from sngan.data.image_folder import Pictures
 from sngan.data.images import Images, ImageSpec, TensorImages
+from sngan.data.reading import read_all
 from sngan.randomness import generator
 
 N, SPEC = 20, ImageSpec(resolution=8, channels=3, n_classes=10)
 CPU = torch.device("cpu")
 
 
-class Decoded(Images):
-    """Images that are not in memory, as far as `Batches` knows; image i has the grey level i everywhere but in its left column."""
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
+    """Image i has the grey level i everywhere but in its left column."""
+    root = tmp_path_factory.mktemp("pictures")
+    for level in range(N):
+        image = Image.new("L", (8, 8), level)
+        image.paste(255, (0, 0, 1, 8))
+        image.save(root / f"{level:02d}.png")
+    return Pictures(root, [f"{level:02d}.png" for level in range(N)], [level % 10 for level in range(N)], 8)
 
-    def __len__(self) -> int:
-        return N
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        image = torch.full((3, 8, 8), index, dtype=torch.uint8)
-        image[:, :, 0] = 255
-        return image, index % 10
-
-
-def in_memory() -> TensorImages:
-    pixels, labels = zip(*(Decoded()[i] for i in range(N)), strict=True)
-    return TensorImages(torch.stack(pixels), torch.tensor(labels))
+@pytest.fixture(scope="module")
+def in_memory(on_disk: Pictures) -> TensorImages:
+    return read_all(on_disk, SPEC, workers=0)
 
 
 def batches(images: Images, *, batch: int = 8, seed: int = 0, rank: int = 0, world: int = 1, **data: object) -> Batches:
@@ -43,32 +46,28 @@ def same(a: tuple[torch.Tensor, torch.Tensor], b: tuple[torch.Tensor, torch.Tens
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_a_step_is_d_steps_batches_of_floats_and_their_labels():
-    x, y = batches(in_memory())(0)
+def test_a_step_is_d_steps_batches_of_floats_and_their_labels(in_memory):
+    x, y = batches(in_memory)(0)
     assert (x.shape, x.dtype, y.shape, y.dtype) == ((2, 8, 3, 8, 8), torch.float32, (2, 8), torch.int64)
 
 
-def test_labels_belong_to_their_images():
-    x, y = batches(in_memory(), dequantize=False)(3)
+def test_labels_belong_to_their_images(in_memory):
+    x, y = batches(in_memory, dequantize=False)(3)
     grey = ((x[:, :, 0, 0, -1] + 1) * 127.5).round().long()
     assert torch.equal(grey % 10, y)
 
 
-@pytest.mark.parametrize(
-    ("images", "data"),
-    [
-        (Decoded(), {"workers": 0}),
-        (Decoded(), {"workers": 2}),
-        (Decoded(), {"workers": 0, "resident_mb": 0.0}),
-        (Decoded(), {"workers": 2, "resident_mb": 0.0}),
-        (in_memory(), {"resident_mb": 0.0}),
-    ],
-    ids=["read at once", "read at once by workers", "streamed", "streamed by workers", "gathered on the host"],
-)
-def test_pixels_do_not_depend_on_where_the_images_live(images, data):
-    reference = batches(in_memory(), flip=True)
-    with batches(images, flip=True, **data) as tried:
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("resident_mb", [0.0, 100.0], ids=["streamed", "read at once"])
+def test_pixels_do_not_depend_on_where_the_images_live(on_disk, in_memory, resident_mb, workers):
+    reference = batches(in_memory, flip=True)
+    with batches(on_disk, flip=True, resident_mb=resident_mb, workers=workers) as tried:
         assert all(same(tried(step), reference(step)) for step in range(6))
+
+
+def test_images_in_memory_that_do_not_fit_the_device_are_the_same(in_memory):
+    reference, gathered = batches(in_memory, flip=True), batches(in_memory, flip=True, resident_mb=0.0)
+    assert all(same(gathered(step), reference(step)) for step in range(6))
 
 
 class NoWaiting(TorchDispatchMode):
@@ -79,41 +78,41 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_step_with_resident_images_does_not_wait_for_the_device():
-    resident = batches(in_memory(), flip=True)
+def test_a_step_with_resident_images_does_not_wait_for_the_device(in_memory):
+    resident = batches(in_memory, flip=True)
     with NoWaiting():
         resident(0)
         resident(1)
 
 
-def test_a_stream_may_begin_anywhere_and_go_back():
-    reference = batches(in_memory())
-    with batches(Decoded(), resident_mb=0.0) as streamed:
+def test_a_stream_may_begin_anywhere_and_go_back(on_disk, in_memory):
+    reference = batches(in_memory)
+    with batches(on_disk, resident_mb=0.0) as streamed:
         assert all(same(streamed(step), reference(step)) for step in (5, 6, 2, 3, 3, 9))
 
 
-def test_the_ranks_share_the_images_of_one_process():
-    whole, _ = batches(in_memory(), dequantize=False)(4)
-    shares = [batches(in_memory(), dequantize=False, rank=rank, world=4)(4)[0] for rank in range(4)]
+def test_the_ranks_share_the_images_of_one_process(in_memory):
+    whole, _ = batches(in_memory, dequantize=False)(4)
+    shares = [batches(in_memory, dequantize=False, rank=rank, world=4)(4)[0] for rank in range(4)]
     assert torch.equal(torch.cat(shares, dim=1), whole)
 
 
-def test_each_rank_and_each_step_has_noise_of_its_own():
-    one_image = TensorImages(in_memory().pixels[:1])
+def test_each_rank_and_each_step_has_noise_of_its_own(in_memory):
+    one_image = TensorImages(in_memory.pixels[:1])
     noises = [batches(one_image, rank=rank, world=2)(step)[0] for rank in range(2) for step in range(2)]
     assert len({tuple(noise.flatten().tolist()) for noise in noises}) == 4
 
 
-def test_the_global_random_state_is_neither_read_nor_moved():
+def test_the_global_random_state_is_neither_read_nor_moved(on_disk):
     before = torch.get_rng_state()
-    with batches(Decoded(), resident_mb=0.0, flip=True) as streamed:
+    with batches(on_disk, resident_mb=0.0, flip=True) as streamed:
         streamed(0)
-    batches(Decoded(), flip=True)(0)
+    batches(on_disk, flip=True)(0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_closing_ends_the_workers_and_a_later_step_starts_new_ones():
-    with batches(Decoded(), resident_mb=0.0, workers=2) as streamed:
+def test_closing_ends_the_workers_and_a_later_step_starts_new_ones(on_disk):
+    with batches(on_disk, resident_mb=0.0, workers=2) as streamed:
         first = streamed(0)
         assert len(multiprocessing.active_children()) == 2
         streamed.close()
@@ -122,14 +121,14 @@ def test_closing_ends_the_workers_and_a_later_step_starts_new_ones():
     assert not multiprocessing.active_children()
 
 
-def test_reading_all_images_leaves_no_worker():
-    batches(Decoded(), workers=2)
+def test_reading_all_images_leaves_no_worker(on_disk):
+    batches(on_disk, workers=2)
     assert not multiprocessing.active_children()
 
 
-def test_an_interrupt_from_the_keyboard_leaves_the_workers_at_work():
-    reference = batches(in_memory())
-    with batches(Decoded(), resident_mb=0.0, workers=2) as streamed:
+def test_an_interrupt_from_the_keyboard_leaves_the_workers_at_work(on_disk, in_memory):
+    reference = batches(in_memory)
+    with batches(on_disk, resident_mb=0.0, workers=2) as streamed:
         streamed(0)
         for worker in multiprocessing.active_children():
             assert worker.pid
@@ -137,23 +136,28 @@ def test_an_interrupt_from_the_keyboard_leaves_the_workers_at_work():
         assert all(same(streamed(step), reference(step)) for step in range(1, 12))
 
 
-def read_on(connection: Connection) -> None:
-    """A run that waits for ever, after it has told the workers it started."""
-    with batches(Decoded(), resident_mb=0.0, workers=2) as streamed:
-        streamed(0)
-        connection.send([worker.pid for worker in multiprocessing.active_children()])
-        connection.recv()
+ENDLESS_RUN = """
+import multiprocessing, sys
+from pathlib import Path
+from itertools import count
+from sngan.data.image_folder import Pictures
+from sngan.data.reading import read
+
+stream = read(Pictures(Path(sys.argv[1]), ["00.png"], [0], 8), ([0] for _ in count()), workers=2)
+next(stream), next(stream)
+print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+sys.stdin.read()
+"""
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux can wait for another's process")
-def test_a_run_that_is_killed_leaves_no_worker():
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    run = context.Process(target=read_on, args=(theirs,))
-    run.start()
-    workers = [os.pidfd_open(pid) for pid in ours.recv()]
-    run.kill()
-    run.join()
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux can wait for a process that is not its child")
+def test_a_run_that_is_killed_leaves_no_worker(on_disk):
+    command = [sys.executable, "-c", ENDLESS_RUN, str(on_disk.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        workers = [os.pidfd_open(int(pid)) for pid in run.stdout.readline().split()]
+        run.kill()
+    assert len(workers) == 2
     for worker in workers:
         assert select.select([worker], [], [], 20)[0], "still there after 20 s"
         os.close(worker)

@@ -115,7 +115,7 @@ def test_leaving_out_pictures_leaves_the_labels_of_the_others(tmp_path):
 
 def test_nothing_left_is_an_error_even_when_skipping(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(UserError, match="1 of 1 pictures .* cannot be read"):
+    with pytest.raises(UserError, match=r"1 of 1 pictures .* cannot be read"):
         folder(tmp_path, on_error="skip").load("train")
 
 

@@ -88,7 +88,7 @@ def test_a_missing_test_split_is_said_when_it_is_asked_for(path):
 @pytest.mark.parametrize(
     ("arrays", "keys", "message"),
     [
-        ({"pictures": IMAGES}, {}, r"no array named train_images or images.*there: pictures.*data\.train_images="),
+        ({"pictures": IMAGES}, {}, r"has no array train_images or images; .*data\.train_images=.*allowed: pictures"),
         ({"images": IMAGES}, {"train_labels": "label"}, r"data\.train_labels=label: no such array.*allowed: images"),
         ({"images": IMAGES / 255}, {}, r"array images is float64 \[6, 8, 8, 3\]; images must be uint8"),
         ({"images": IMAGES.transpose(0, 3, 1, 2)}, {}, r"\[6, 3, 8, 8\]; images must be uint8 \[N, H, W, C\]"),
