@@ -40,14 +40,12 @@ def sample(request: Sample) -> None:
     except OSError as error:
         raise UserError(f"out={request.out} cannot be written ({error.strerror}); give another out=DIR") from None
     G, _ = prepared(G, config, request.weights)
+    images = (image for batch in samples(G, z, y) for image in batch.cpu())
     shown = []
-    with tqdm(total=request.n, desc="sampling", unit="image", delay=2, disable=None) as bar:
-        for batch in samples(G, z, y):
-            for image in batch.cpu():
-                write_png(image, request.out / f"{bar.n:05d}.png")
-                if bar.n < N_GRID:
-                    shown.append(image)
-                bar.update()
+    for i, image in enumerate(tqdm(images, total=request.n, desc="sampling", unit="image", delay=2, disable=None)):
+        write_png(image, request.out / f"{i:05d}.png")
+        if i < N_GRID:
+            shown.append(image)
     write_png(grid(torch.stack(shown), columns=math.ceil(math.sqrt(len(shown)))), request.out / "grid.png")
     print(f"{request.n} images of step {checkpoint.step} in {request.out}, a grid of {len(shown)} in {request.out / 'grid.png'}")
 

@@ -1,0 +1,235 @@
+"""The command line as a user meets it: what it prints, its exit codes, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY
+from PIL import Image
+
+from sngan import __version__
+from sngan.__main__ import COMMANDS, main
+from sngan.training.checkpoint import steps_saved
+from sngan.training.log import read_lines
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tiny run."""
+    folder = tmp_path_factory.mktemp("trained")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["train", *TINY, "run_dir=run", "evaluate_every=0"]) == 0
+    finally:
+        os.chdir(before)
+    return folder / "run"
+
+
+def pixels(path: str) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+def test_help_names_every_command(capsys: Capture) -> None:
+    assert main(["--help"]) == main([]) == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in COMMANDS)
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"sngan {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_shows_its_keys(command: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert f"usage: sngan {command}" in out
+    assert "device: auto" in out
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "sngan", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"sngan {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "unknown command trian; did you mean train?"),
+        (["train", "optimizer.lrr=1"], "unknown key optimizer.lrr; did you mean optimizer.lr?"),
+        (["train", "lossy=hinge"], "unknown key lossy; did you mean loss?"),
+        (["train", "data=npz", "data.pth=x"], "unknown key data.pth; did you mean data.path?"),
+        (["train", "loss=hing"], "loss=hing: no such choice; did you mean hinge? allowed: bce, hinge, wasserstein"),
+        (["train", "experiment=cifar"], "experiment=cifar: no such choice"),
+        (["train", "loss.name=hing"], "loss.name=hing: no such loss; did you mean hinge?"),
+        (["train", "steps=many"], "steps=many: input should be a valid integer"),
+        (["train", "optimizer.lr=-1"], "optimizer.lr=-1: input should be greater than 0"),
+        (["train", "precision=fp16"], "precision=fp16: input should be 'fp32', 'tf32' or 'bf16'"),
+        (["train", "words without sense"], "not an override; write KEY=VALUE"),
+        (["train", "--colour"], "unknown flag --colour"),
+        (["train", "--config-dir", "nowhere"], "nowhere' not found"),
+        (["train", "data=npz"], "data.path is needed"),
+        (["train", "data=npz", "data.path=nowhere.npz"], "data.path=nowhere.npz: no such file"),
+        (["train", "data=image_folder", "data.path=nowhere", "data.resolution=32"], "data.path=nowhere"),
+        (["train", "data=cifar10"], "data.download=true"),
+        (["train", "plugins=[no_such_module]"], "plugins=no_such_module"),
+        (["train", "generator.widths=[8,8,8,8,8,8,8]"], "must be a multiple of 64, not 32"),
+        (["train", "conditional=true"], "use generator=resnet"),
+        (["train", "run_dir=/dev/null/run"], "run_dir=/dev/null/run cannot be written"),
+        (["train", "quick.splits=5000", "data.n_train=16"], "quick.splits=5000"),
+        (["evaluate"], "give one of run=DIR (its latest checkpoint) and checkpoint=DIR"),
+        (["evaluate", "run=nowhere"], "run=nowhere: no such folder"),
+        (["sample", "checkpoint=nowhere"], "checkpoint=nowhere: no checkpoint there"),
+        (["sample", "run=nowhere", "n=0"], "n=0: input should be greater than 0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_answered_in_two_lines_with_exit_code_2(words: list[str], said: str, capsys: Capture) -> None:
+    assert main(words) == 2
+    out = capsys.readouterr()
+    assert said in out.err
+    assert out.err.startswith("sngan: ")
+    assert len(out.err.strip().splitlines()) <= 2
+    assert "Traceback" not in out.err
+    assert not any(Path().iterdir()), "nothing is left behind"
+
+
+def test_no_cuda_where_it_was_asked_for(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["train", "device=cuda"]) == 2
+    assert "device=cuda: this machine or this build of torch has none" in capsys.readouterr().err
+
+
+def test_labels_missing_for_a_conditional_run(capsys: Capture) -> None:
+    np.savez("plain.npz", images=np.zeros((8, 32, 32, 3), np.uint8))
+    assert main(["train", "data=npz", "data.path=plain.npz", "conditional=true", "generator=resnet", "discriminator=resnet"]) == 2
+    assert "conditional=true needs labels" in capsys.readouterr().err
+
+
+def test_images_of_a_size_that_the_network_cannot_make(capsys: Capture) -> None:
+    np.savez("odd.npz", images=np.zeros((8, 30, 30, 3), np.uint8))
+    assert main(["train", "data=npz", "data.path=odd.npz"]) == 2
+    assert "the resolution must be a multiple of 8, not 30" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_kind(capsys: Capture) -> None:
+    Path("other").mkdir()
+    Path("other/checkpoint.json").write_text('{"format": "another-program", "step": 3}')
+    assert main(["sample", "checkpoint=other"]) == 2
+    assert "has format another-program" in capsys.readouterr().err
+    Path("other/checkpoint.json").write_text('{"format": "sngan-ch')
+    assert main(["sample", "checkpoint=other"]) == 2
+    assert "cut short" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_cut_short(trained: Path, capsys: Capture) -> None:
+    import shutil
+
+    shutil.copytree(trained, "copy")
+    file = Path("copy/checkpoints/step-00000006/generator.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+    assert main(["sample", "run=copy"]) == 2
+    assert "step-00000006 is damaged: generator.safetensors is missing or cut short" in capsys.readouterr().err
+    assert not Path("samples").exists()
+
+
+def test_sample_writes_pictures_and_a_grid(trained: Path, capsys: Capture) -> None:
+    assert main(["sample", f"run={trained}", "n=5", "seed=3", "out=pictures"]) == 0
+    assert sorted(path.name for path in Path("pictures").iterdir()) == ["00000.png", "00001.png", "00002.png", "00003.png", "00004.png", "grid.png"]
+    assert pixels("pictures/00000.png").shape == (32, 32, 3)
+    assert "5 images of step 6" in capsys.readouterr().out
+
+
+def test_image_i_depends_on_seed_and_i_alone(trained: Path) -> None:
+    for n, seed, out in ((3, 1, "few"), (300, 1, "many"), (3, 2, "others")):
+        assert main(["sample", f"run={trained}", f"n={n}", f"seed={seed}", f"out={out}"]) == 0
+    pictures = {out: pixels(f"{out}/00002.png") for out in ("few", "many", "others")}
+    assert abs(pictures["few"] - pictures["many"]).max() <= 1
+    assert (pictures["few"] != pictures["others"]).any()
+
+
+def test_raw_weights_are_other_weights(trained: Path) -> None:
+    for weights in ("ema", "raw"):
+        assert main(["sample", f"run={trained}", "n=2", f"weights={weights}", f"out={weights}"]) == 0
+    assert Path("ema/00000.png").read_bytes() != Path("raw/00000.png").read_bytes()
+
+
+def test_label_is_for_conditional_runs(trained: Path, capsys: Capture) -> None:
+    assert main(["sample", f"run={trained}", "label=3"]) == 2
+    assert "label=3: this run is unconditional" in capsys.readouterr().err
+
+
+def test_evaluate_prints_a_table_and_appends_the_record(trained: Path, capsys: Capture) -> None:
+    before = read_lines(trained / "metrics.jsonl")
+    assert main(["evaluate", f"run={trained}", "n=24", "protocol=quick", "weights=raw"]) == 0
+    out = capsys.readouterr().out
+    assert "fd_24_shapes-train_small_resnet" in out
+    assert "24 samples of seed 1; reference: 64 train images of shapes" in out
+    after = read_lines(trained / "metrics.jsonl")
+    assert after[:-1] == before
+    assert (after[-1]["by"], after[-1]["weights"], after[-1]["batch_norm"]) == ("evaluate", "raw", "running statistics")
+
+
+def test_evaluate_by_default_repeats_the_runs_own_score(trained: Path) -> None:
+    full = next(line for line in read_lines(trained / "metrics.jsonl") if line.get("role") == "full")
+    assert main(["evaluate", f"run={trained}"]) == 0
+    assert read_lines(trained / "metrics.jsonl")[-1]["scores"] == full["scores"]
+
+
+def test_overrides_and_flags_come_in_any_order(capsys: Capture) -> None:
+    Path("mine/loss").mkdir(parents=True)
+    Path("mine/loss/soft.yaml").write_text("name: bce\nsaturating: true\n")
+    main(["train", "loss=soft", "--cfg", "job", "steps=3", "--config-dir", "mine", "-p", "loss"])
+    assert capsys.readouterr().out.splitlines()[1:] == ["name: bce", "saturating: true"]
+
+
+def test_a_sweep_gives_each_job_a_folder_and_goes_on_after_a_failure(capsys: Capture) -> None:
+    words = [*TINY, "protocol=none", "loss=hinge,bce", "optimizer.lr=1e-3,-1", "name=sweep"]
+    assert main(["train", *words, "-m"]) == 2
+    runs = sorted(path.parent.parent.name for path in Path("runs/sweep").glob("*/seed0/config.json"))
+    losses = sorted(json.loads(path.read_text())["loss"]["name"] for path in Path("runs/sweep").glob("*/seed0/config.json"))
+    assert losses == ["bce", "hinge"]
+    assert len(set(runs)) == 2
+    assert capsys.readouterr().err.count("optimizer.lr=-1") == 2
+    for path in Path("runs/sweep").glob("*/seed0"):
+        assert 6 in steps_saved(path / "checkpoints")
+
+
+def test_the_run_folder_is_named_from_the_config(capsys: Capture) -> None:
+    words = [w for w in TINY if not w.startswith(("discriminator", "generator", "data", "batch", "g_batch", "ema", "steps"))]
+    assert main(["train", *words, "protocol=none", "steps=1", "batch=4", "g_batch=4", "data.n_train=16", "seed=5"]) == 0
+    assert [str(path) for path in Path("runs/shapes").glob("*/*")] == ["runs/shapes/batch-4+data.n_train-16+g_batch-4+steps-1/seed5"]
+
+
+def complete(line: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    assert main(["-sc", "query=bash"]) == 0
+    return capsys.readouterr().out.split()
+
+
+def test_completion_knows_commands_groups_and_keys(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert complete("sngan ", capsys, monkeypatch) == list(COMMANDS)
+    assert complete("sngan tr", capsys, monkeypatch) == ["train"]
+    assert {"loss=", "optimizer.", "steps="} <= set(complete("sngan train ", capsys, monkeypatch))
+    assert complete("sngan train loss=", capsys, monkeypatch) == ["loss=bce", "loss=hinge", "loss=wasserstein"]
+    assert complete("sngan train loss=bce optimizer.l", capsys, monkeypatch) == ["optimizer.lr="]
+    assert "checkpoint=" in complete("sngan evaluate ch", capsys, monkeypatch)
+
+
+def test_completion_installs(capsys: Capture) -> None:
+    assert main(["-sc", "install=bash"]) == 0
+    assert "sngan" in capsys.readouterr().out

@@ -1,0 +1,60 @@
+"""Every experiment that ships, composed as it is and run shrunk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sngan import compose, train
+from sngan.cli.hydra_app import configs
+from sngan.training.checkpoint import steps_saved
+
+EXPERIMENTS = sorted(path.stem for path in (configs() / "experiment").glob("*.yaml"))
+
+SHRINK = {
+    "cnn": ["generator.widths=[16,8,8,8]", "discriminator.widths=[8,8,8]"],
+    "resnet": ["generator.widths=[8,8,8,8]", "discriminator.widths=[8,8,8,8]"],
+}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_composes_under_its_own_name(experiment: str) -> None:
+    config = compose([f"experiment={experiment}"])
+    assert config.name == experiment
+    assert config.run_dir == Path(f"runs/{experiment}/default/seed0")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_runs_shrunk(experiment: str) -> None:
+    config = compose([f"experiment={experiment}"])
+    rng = np.random.default_rng(0)
+    np.savez("pictures.npz", images=rng.integers(0, 256, (40, 32, 32, 3), np.uint8), labels=np.arange(40) % 10)
+    small = [
+        "steps=2", "batch=4", "g_batch=4", "ema.recalibrate=1", "quick.n=20", "protocol.n=20", "quick.splits=2", "protocol.splits=2",
+        "data=npz", "data.path=pictures.npz", "extractor=small_resnet", "evaluate_every=1", "sample_every=1", "save_every=1", "device=cpu",
+    ]  # fmt: skip
+    scores = train(compose([f"experiment={experiment}", *small, *SHRINK[config.generator.name]]))
+    run = Path("runs", experiment)
+    assert [step for path in run.glob("*/seed0/checkpoints") for step in steps_saved(path)][-1] == 2
+    assert any(name.startswith("fd_20_pictures-train") for name in scores["last"])
+
+
+def test_cifar10_experiments_are_the_published_settings() -> None:
+    resnet, cnn = compose(["experiment=cifar10_resnet"]), compose(["experiment=cifar10_cnn"])
+    assert (resnet.optimizer.lr, resnet.optimizer.betas, resnet.d_steps, resnet.batch, resnet.steps) == (2e-4, (0.0, 0.9), 5, 64, 100_000)
+    assert (cnn.optimizer.lr, cnn.optimizer.betas, cnn.d_steps, cnn.loss.name) == (2e-4, (0.5, 0.999), 1, "bce")
+    assert compose(["experiment=cifar10_resnet_conditional"]).conditional
+
+
+@pytest.mark.parametrize("choice", ["discriminator=dcgan", "discriminator=resnet", "discriminator=cnn_author", "generator=resnet", "generator=cnn"])
+def test_other_networks_can_be_chosen_beside_the_default(choice: str) -> None:
+    assert compose([choice]).run_dir == Path(f"runs/shapes/{choice.replace('=', '-')}/seed0")
+
+
+@pytest.mark.parametrize("loss", ["hinge", "bce", "bce loss.saturating=true", "wasserstein"])
+def test_every_loss_trains(loss: str, tiny: object) -> None:
+    config = tiny(*f"loss={loss}".split(), "protocol=none", "run_dir=run")
+    train(config)
+    assert 6 in steps_saved(Path("run/checkpoints"))
