@@ -181,8 +181,8 @@ def _keys_beside(error: ValidationError, schema: type[BaseModel]) -> list[str]:
     """The keys allowed where the first fault is."""
     for part in error.errors()[0]["loc"][:-1]:
         field = schema.model_fields.get(str(part))
-        sections = [t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type)] if field else []
+        sections = (
+            [t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type)] if field else []
+        )
         schema = next((t for t in sections if issubclass(t, BaseModel)), schema)
     return list(schema.model_fields)
-
-

@@ -52,7 +52,9 @@ def process_group(device: torch.device) -> Iterator[None]:
 def share(batch: int, key: str) -> int:
     """This rank's part of a batch that is a sum over ranks; `UserError` names the key when it cannot be split evenly."""
     if batch % world_size():
-        raise UserError(f"{key}={batch} cannot be split over {world_size()} ranks; use a multiple of {world_size()} ({key} is the sum over ranks)")
+        raise UserError(
+            f"{key}={batch} cannot be split over {world_size()} ranks; use a multiple of {world_size()} ({key} is the sum over ranks)"
+        )
     return batch // world_size()
 
 

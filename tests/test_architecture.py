@@ -70,7 +70,11 @@ def imports(tree: ast.AST) -> Iterator[str]:
 def test_imports_go_down_only(path: Path) -> None:
     module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     for name in imports(ast.parse(path.read_text())):
-        if name.startswith("sngan.") and name != "sngan.__version__" and (PACKAGE / name.split(".")[1]).with_suffix(".py").exists() | (PACKAGE / name.split(".")[1]).is_dir():
+        if (
+            name.startswith("sngan.")
+            and name != "sngan.__version__"
+            and (PACKAGE / name.split(".")[1]).with_suffix(".py").exists() | (PACKAGE / name.split(".")[1]).is_dir()
+        ):
             assert level(name.removeprefix("sngan.")) <= level(module), f"{module} imports {name} from above"
 
 

@@ -33,9 +33,15 @@ def test_a_config_is_frozen(tiny: Tiny) -> None:
         ({"batch": True}, "batch=True: input should be a valid integer"),
         ({"seed": -1}, "seed=-1: input should be greater than or equal to 0"),
         ({"device": "tpu"}, "device=tpu: input should be 'auto', 'cpu', 'cuda' or 'mps'"),
-        ({"optimizer": {"lr": 1e-3, "betas": [0.0, 1.0], "decay": "none"}}, r"optimizer\.betas\.1=1\.0: input should be less than 1"),
+        (
+            {"optimizer": {"lr": 1e-3, "betas": [0.0, 1.0], "decay": "none"}},
+            r"optimizer\.betas\.1=1\.0: input should be less than 1",
+        ),
         ({"optimizer": {"lr": 1e-3, "betas": [0.5], "decay": "none"}}, r"optimizer\.betas"),
-        ({"optimizer": {"lr": 1e-3, "betas": [0.0, 0.9], "decay": "none", "momentum": 1}}, r"unknown key optimizer\.momentum; allowed: betas"),
+        (
+            {"optimizer": {"lr": 1e-3, "betas": [0.0, 0.9], "decay": "none", "momentum": 1}},
+            r"unknown key optimizer\.momentum; allowed: betas",
+        ),
         ({"optimizer": {"lr": float("inf"), "betas": [0.0, 0.9], "decay": "none"}}, r"optimizer\.lr=inf"),
         ({"stepps": 3}, r"unknown key stepps; did you mean steps\?"),
     ],

@@ -50,7 +50,9 @@ def test_a_default_lives_in_the_file_alone(group: str, name: str) -> None:
 
 def test_every_key_says_how_to_use_it() -> None:
     for _, path in CHOICES:
-        lines = [line for line in path.read_text().splitlines() if line and not line.startswith((" ", "#", "defaults", "name", "-"))]
+        lines = [
+            line for line in path.read_text().splitlines() if line and not line.startswith((" ", "#", "defaults", "name", "-"))
+        ]
         if "defaults: [" not in path.read_text():  # variants of a file that says it
             assert all("#" in line for line in lines), path
 

@@ -6,8 +6,8 @@ import json
 import sys
 
 import torch
-from conftest import TINY
 
+from conftest import TINY
 from sngan import UserError, compose, distributed, train
 
 if __name__ == "__main__":

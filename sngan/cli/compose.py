@@ -47,7 +47,9 @@ def typed(schema: type[Schema], values: dict[str, Any]) -> Schema:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise UserError(f"plugins={module}: {error}; it must be importable from here (PYTHONPATH, or an installed package)") from None
+            raise UserError(
+                f"plugins={module}: {error}; it must be importable from here (PYTHONPATH, or an installed package)"
+            ) from None
     return parse(schema, values)
 
 

@@ -27,7 +27,10 @@ def table(record: dict) -> str:
     rows = []
     for name, value in record["scores"].items():
         deviation = record["deviations"].get(name)
-        rows.append(f"  {name:<{width}}  {value:.6g}" + ("" if deviation is None else f" ± {deviation:.2g} over {protocol['splits']} splits"))
+        rows.append(
+            f"  {name:<{width}}  {value:.6g}"
+            + ("" if deviation is None else f" ± {deviation:.2g} over {protocol['splits']} splits")
+        )
     return "\n".join(
         [
             f"step {record['step']}, {record['weights']} weights, batch norm {record['batch_norm']}",

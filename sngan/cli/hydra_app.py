@@ -19,7 +19,20 @@ import sngan
 from sngan.errors import UserError, nearest
 
 FLAGS = {"--help", "-h", "--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc"}
-TAKES_VALUE = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c", "--info", "-i"}
+TAKES_VALUE = {
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--package",
+    "-p",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+}
 
 
 def configs() -> Path:
@@ -63,7 +76,9 @@ def overrides_first(argv: list[str]) -> list[str]:
     for word in words:
         if word.startswith("-"):
             if word not in FLAGS | TAKES_VALUE:
-                raise UserError(f"unknown flag {word}; {nearest(word, (flag for flag in FLAGS | TAKES_VALUE if flag.startswith('--')))}")
+                raise UserError(
+                    f"unknown flag {word}; {nearest(word, (flag for flag in FLAGS | TAKES_VALUE if flag.startswith('--')))}"
+                )
             flags.append(word)
             if word in TAKES_VALUE:
                 flags.extend(value for value in [next(words, None)] if value is not None)

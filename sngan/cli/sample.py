@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
@@ -58,4 +56,3 @@ def _labels(request: Sample, n_classes: int) -> Tensor | None:
     if request.label >= n_classes:
         raise UserError(f"label={request.label}: the classes are 0 to {n_classes - 1}")
     return torch.full((request.n,), request.label)
-

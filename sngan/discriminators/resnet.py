@@ -74,14 +74,13 @@ def resnet(
 
     `hidden` is the width between a block's two convolutions: that of its input (author code) or of its output (other codes).
     """
-    published = PUBLISHED.get(spec.resolution)
-    if (widths is None or downsample is None) and published is None:
+    published = PUBLISHED.get(spec.resolution, Description((), (), head_bias=True))
+    widths, downsample = widths or published.widths, downsample or published.downsample
+    if not (widths and downsample):
         raise UserError(
             f"discriminator=resnet is published for {', '.join(map(str, PUBLISHED))} px, not {spec.resolution}; "
             "give discriminator.widths and discriminator.downsample, e.g. [64,128,256] and [true,true,false]"
         )
-    widths = widths or published.widths
-    downsample = downsample or published.downsample
     if len(widths) != len(downsample):
         raise UserError(
             f"discriminator.widths has {len(widths)} blocks and discriminator.downsample {len(downsample)}; give one entry a block in both"
@@ -91,5 +90,5 @@ def resnet(
             f"discriminator.downsample={list(downsample)} halves the image {sum(downsample)} times, so the resolution must be a multiple "
             f"of {2 ** sum(downsample)}, not {spec.resolution}"
         )
-    head_bias = (published is None or published.head_bias) if head_bias is None else head_bias
+    head_bias = published.head_bias if head_bias is None else head_bias
     return SpectralNorm(ResNetDiscriminator(spec, Description(widths, downsample, head_bias), hidden=hidden))

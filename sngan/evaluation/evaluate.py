@@ -37,7 +37,13 @@ def evaluate(request: Evaluate) -> dict[str, Any]:
     scorer = Scorer(request.extractor or config.extractor, source, device, workers=data.workers)
     scorer.check(protocol, "protocol")
     G, batch_norm = prepared(G, config, request.weights)
-    record = {"by": "evaluate", "step": checkpoint.step, "weights": request.weights, "batch_norm": batch_norm, **scorer.score(G, protocol)}
+    record = {
+        "by": "evaluate",
+        "step": checkpoint.step,
+        "weights": request.weights,
+        "batch_norm": batch_norm,
+        **scorer.score(G, protocol),
+    }
     append_line(_metrics_file(checkpoint), record)
     return record
 

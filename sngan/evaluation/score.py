@@ -116,4 +116,3 @@ def _batches(images: Images, n: int, workers: int) -> Iterator[Tensor]:
 def better(name: str, value: float, best: float) -> bool:
     """Whether a score beats the best so far: distances by being smaller, the others by being larger."""
     return value < best if name.startswith(("fid_", "fd_")) else value > best
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Literal
 
 import torch
@@ -41,7 +42,7 @@ class CNNGenerator(Generator):
         self.linear = nn.Linear(z_dim, self.shape[0] * self.shape[1] * self.shape[2])
         self.first = nn.Sequential(*_first_norm(first_norm, self.shape))
         self.deconvs = nn.Sequential()
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(widths):
             self.deconvs.append(nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1))
             self.deconvs.append(batch_norm(c_out))
             self.deconvs.append(nn.ReLU())

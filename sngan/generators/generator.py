@@ -25,7 +25,7 @@ def bottom_width(resolution: int, widths: tuple[int, ...]) -> int:
     factor = 2 ** (len(widths) - 1)
     if resolution % factor:
         raise UserError(
-            f"generator.widths={list(widths)} doubles the image {len(widths) - 1} times, so the resolution must be a multiple of {factor}, not {resolution}; "
-            f"change generator.widths or the images (data.resolution where there is one)"
+            f"generator.widths={list(widths)} doubles the image {len(widths) - 1} times: the resolution must be a multiple of {factor}, "
+            f"not {resolution}; change generator.widths or the images (data.resolution where there is one)"
         )
     return resolution // factor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated
 
 import torch
@@ -52,7 +53,7 @@ class ResNetGenerator(Generator):
         self.shape = (widths[0], bottom_width(spec.resolution, widths), bottom_width(spec.resolution, widths))
         self.linear = nn.Linear(z_dim, self.shape[0] * self.shape[1] * self.shape[2])
         self.blocks = nn.ModuleList(
-            GeneratorBlock(c_in, c_out, n_classes=spec.n_classes) for c_in, c_out in zip(widths, widths[1:], strict=False)
+            GeneratorBlock(c_in, c_out, n_classes=spec.n_classes) for c_in, c_out in itertools.pairwise(widths)
         )
         self.norm = batch_norm(widths[-1])
         self.conv = nn.Conv2d(widths[-1], spec.channels, 3, padding=1)

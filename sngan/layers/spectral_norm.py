@@ -10,6 +10,7 @@ with u, v constant for differentiation, so that the gradient flows through sigma
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,9 @@ from sngan.errors import UserError
 WARMUP_ITERATIONS = 15
 """A random u is far from the top singular vector; some 15 iterations make sigma right from the first step."""
 
-NORMALIZED = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear | nn.Embedding
+NORMALIZED = (
+    nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear | nn.Embedding
+)
 
 
 class SpectralNorm(nn.Module):
@@ -54,7 +57,7 @@ class SpectralNorm(nn.Module):
             u = F.normalize(torch.randn(W.shape[0], generator=generator).to(W), dim=0)
             for _ in range(WARMUP_ITERATIONS):
                 u, v = power_iteration(W, u)
-            layer = network.get_submodule(name)
+            layer = self._layer(name)
             layer.register_buffer("u", u)  # [out]
             layer.register_buffer("v", v)  # [in * kh * kw]
 
@@ -66,8 +69,7 @@ class SpectralNorm(nn.Module):
         normalized = {}
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             for name in self._layers:
-                layer = self.network.get_submodule(name)
-                W = self._matrix(name)
+                layer, W = self._layer(name), self._matrix(name)
                 if update:
                     with torch.no_grad():
                         u, v = power_iteration(W, layer.u)
@@ -91,14 +93,18 @@ class SpectralNorm(nn.Module):
         """The present estimate of each layer's sigma, a scalar tensor by layer name; moves nothing."""
         estimates = {}
         for name in self._layers:
-            layer = self.network.get_submodule(name)
+            layer = self._layer(name)
             estimates[name] = torch.dot(layer.u, torch.mv(self._matrix(name), layer.v))
         return estimates
 
+    def _layer(self, name: str) -> Any:
+        """A module with `weight`, and, once it is normalised, `u` and `v`."""
+        return self.network.get_submodule(name)
+
     def _matrix(self, name: str) -> Tensor:
         """The layer's weight as the matrix whose norm is meant, [out, in * kh * kw]."""
-        layer = self.network.get_submodule(name)
-        weight = layer.weight
+        layer = self._layer(name)
+        weight: Tensor = layer.weight
         if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
             weight = weight.transpose(0, 1)  # stored [in, out, kh, kw]
         return weight.flatten(1)
@@ -114,7 +120,7 @@ def bake(module: SpectralNorm) -> nn.Module:
     """A plain copy of the network that holds the normalised weights W / sigma, for use without `SpectralNorm`."""
     plain = copy.deepcopy(module.network)
     for name, weight in module.normalize(update=False).items():
-        layer = plain.get_submodule(name.removesuffix(".weight"))
+        layer: Any = plain.get_submodule(name.removesuffix(".weight"))
         layer.weight = nn.Parameter(weight.detach())
         del layer.u, layer.v
     return plain

@@ -51,7 +51,9 @@ class Checkpoint:
         """A file of the checkpoint, after its content has been compared with the manifest; `UserError` if it is damaged."""
         path = self.path / name
         if not path.is_file() or sha256_of(path) != self.sha256.get(name):
-            raise UserError(f"checkpoint {self.path} is damaged: {name} is missing or cut short; remove the folder to fall back to an earlier checkpoint")
+            raise UserError(
+                f"checkpoint {self.path} is damaged: {name} is missing or cut short; remove the folder to fall back to an earlier checkpoint"
+            )
         return path
 
     def config(self) -> Config:
@@ -102,12 +104,18 @@ def open_checkpoint(path: Path) -> Checkpoint:
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         if manifest["format"] != FORMAT:
-            raise UserError(f"checkpoint {path} has format {manifest['format']}, this version reads {FORMAT}; use the version that wrote it")
+            raise UserError(
+                f"checkpoint {path} has format {manifest['format']}, this version reads {FORMAT}; use the version that wrote it"
+            )
         return Checkpoint(path, manifest["step"], ImageSpec(**manifest["image"]), manifest["sha256"])
     except FileNotFoundError:
-        raise UserError(f"checkpoint={path}: no checkpoint there (no {MANIFEST}); give a folder such as runs/…/checkpoints/step-00001000") from None
+        raise UserError(
+            f"checkpoint={path}: no checkpoint there (no {MANIFEST}); give a folder such as runs/…/checkpoints/step-00001000"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"checkpoint {path}: {MANIFEST} cannot be read ({error}); it is cut short or no checkpoint of sngan") from None
+        raise UserError(
+            f"checkpoint {path}: {MANIFEST} cannot be read ({error}); it is cut short or no checkpoint of sngan"
+        ) from None
 
 
 def latest(folder: Path) -> Path | None:
@@ -118,7 +126,11 @@ def latest(folder: Path) -> Path | None:
 
 def steps_saved(folder: Path) -> dict[int, Path]:
     """Complete checkpoints by step, in order."""
-    found = {int(m[1]): path for path in folder.glob("step-*") if (m := re.fullmatch(r"step-(\d+)", path.name)) and (path / MANIFEST).exists()}
+    found = {
+        int(m[1]): path
+        for path in folder.glob("step-*")
+        if (m := re.fullmatch(r"step-(\d+)", path.name)) and (path / MANIFEST).exists()
+    }
     return dict(sorted(found.items()))
 
 

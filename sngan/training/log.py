@@ -83,11 +83,16 @@ class RunLog:
         append_line(self.folder / "scalars.jsonl", {"step": step, **values})
         for name, value in values.items():
             self._tensorboard.add_scalar(f"train/{name}", value, step)
-        shown = {name: f"{values[name]:.3f}" for name in ("D_loss", "G_loss") if name in values} | {"img/s": f"{values['images_per_s']:.0f}"}
+        shown = {name: f"{values[name]:.3f}" for name in ("D_loss", "G_loss") if name in values} | {
+            "img/s": f"{values['images_per_s']:.0f}"
+        }
         self._bar.set_postfix(shown)
         if self._bar.disable:
             left = (self._steps - step) / max(speed, 1e-9)
-            print(f"step {step}/{self._steps}  " + "  ".join(f"{k} {v}" for k, v in shown.items()) + f"  {_clock(left)} left", flush=True)
+            print(
+                f"step {step}/{self._steps}  " + "  ".join(f"{k} {v}" for k, v in shown.items()) + f"  {_clock(left)} left",
+                flush=True,
+            )
 
     def restart_clock(self, step: int) -> None:
         """Leaves the time until now out of the speed: something other than training took it."""

@@ -57,7 +57,9 @@ def train(config: Config) -> dict[str, Scores]:
         if start:
             checkpoint.restore(state, checkpoint.open_checkpoint(start))
         ranks = {"rank": distributed.rank(), "world": distributed.world_size()}
-        batches = Batches(images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks)
+        batches = Batches(
+            images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks
+        )
         inputs = InputStream(config, state.G, opened.enter_context(batches), device)
         recorder = opened.enter_context(Recorder(config, spec, run, scorer, state)) if run else None
         return _play(config, state, loss, inputs, recorder, stop)

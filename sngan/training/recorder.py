@@ -104,7 +104,9 @@ class Recorder:
             return
         for which, named in scores.items():
             self.log.say(f"{which} checkpoint: " + "  ".join(f"{name} {value:.4g}" for name, value in named.items()))
-        self.log.say(f"done: {steps} steps in {folder}\n  samples      {folder}/samples\n  curves       tensorboard --logdir {folder}")
+        self.log.say(
+            f"done: {steps} steps in {folder}\n  samples      {folder}/samples\n  curves       tensorboard --logdir {folder}"
+        )
         self.log.say(f"  checkpoints  {self.run.checkpoints}\n  more images  sngan sample run={folder}")
 
     def __enter__(self) -> Self:
@@ -126,6 +128,10 @@ class Recorder:
         assert protocol is not None and self.scorer is not None
         for line in read_lines(self.run.path / "metrics.jsonl"):
             same = line.get("role") == role and line["step"] == step
-            if same and line["protocol"] == protocol.model_dump(mode="json") and line["extractor"]["sha256"] == self.scorer.extractor.sha256:
+            if (
+                same
+                and line["protocol"] == protocol.model_dump(mode="json")
+                and line["extractor"]["sha256"] == self.scorer.extractor.sha256
+            ):
                 return line
         return {}

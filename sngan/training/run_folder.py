@@ -1,9 +1,9 @@
 """The folder of a run: what it holds, and whether a command may continue it.
 
-    runs/<name>/<variant>/seed0/
-        config.json     what was asked for         run.json       each session: where it began, on what, with which software
-        scalars.jsonl   one line every log_every   metrics.jsonl  one line a score
-        samples/        checkpoints/               TensorBoard events
+runs/<name>/<variant>/seed0/
+    config.json     what was asked for         run.json       each session: where it began, on what, with which software
+    scalars.jsonl   one line every log_every   metrics.jsonl  one line a score
+    samples/        checkpoints/               TensorBoard events
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise UserError(f"run_dir={self.path} is in use by another process; wait for it, or give another run_dir=DIR or seed=N") from None
+            raise UserError(
+                f"run_dir={self.path} is in use by another process; wait for it, or give another run_dir=DIR or seed=N"
+            ) from None
         try:
             self._check_config()
             newest = latest(self.checkpoints)

@@ -44,8 +44,8 @@ def build_networks(config: Config, spec: ImageSpec) -> tuple[Generator, Spectral
 
 def initial_state(config: Config, G: Generator, D: SpectralNorm, device: torch.device) -> TrainState:
     """The state before the first step; all ranks start from rank 0's weights."""
-    G, D = (network.to(device, memory_format=torch.channels_last) for network in (G, D))  # 1.2x on convolutions, CPU and GPU
     for network in (G, D):
+        network.to(device).to(memory_format=torch.channels_last)  # in place; 1.2x on convolutions, CPU and GPU
         distributed.broadcast(network)
     G_ema = copy.deepcopy(G).requires_grad_(False).eval()
     return TrainState(G, D, G_ema, _adam(G, config.optimizer, device), _adam(D, config.optimizer, device))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
 from PIL import Image
 
+from conftest import TINY
 from sngan import __version__
 from sngan.__main__ import COMMANDS, main
 from sngan.training.checkpoint import steps_saved
@@ -148,7 +148,14 @@ def test_a_checkpoint_that_is_cut_short(trained: Path, capsys: Capture) -> None:
 
 def test_sample_writes_pictures_and_a_grid(trained: Path, capsys: Capture) -> None:
     assert main(["sample", f"run={trained}", "n=5", "seed=3", "out=pictures"]) == 0
-    assert sorted(path.name for path in Path("pictures").iterdir()) == ["00000.png", "00001.png", "00002.png", "00003.png", "00004.png", "grid.png"]
+    assert sorted(path.name for path in Path("pictures").iterdir()) == [
+        "00000.png",
+        "00001.png",
+        "00002.png",
+        "00003.png",
+        "00004.png",
+        "grid.png",
+    ]
     assert pixels("pictures/00000.png").shape == (32, 32, 3)
     assert "5 images of step 6" in capsys.readouterr().out
 
@@ -211,7 +218,9 @@ def test_a_sweep_gives_each_job_a_folder_and_goes_on_after_a_failure(capsys: Cap
 def test_the_run_folder_is_named_from_the_config(capsys: Capture) -> None:
     words = [w for w in TINY if not w.startswith(("discriminator", "generator", "data", "batch", "g_batch", "ema", "steps"))]
     assert main(["train", *words, "protocol=none", "steps=1", "batch=4", "g_batch=4", "data.n_train=16", "seed=5"]) == 0
-    assert [str(path) for path in Path("runs/shapes").glob("*/*")] == ["runs/shapes/batch-4+data.n_train-16+g_batch-4+steps-1/seed5"]
+    assert [str(path) for path in Path("runs/shapes").glob("*/*")] == [
+        "runs/shapes/batch-4+data.n_train-16+g_batch-4+steps-1/seed5"
+    ]
 
 
 def complete(line: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> list[str]:

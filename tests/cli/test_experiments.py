@@ -43,12 +43,20 @@ def test_runs_shrunk(experiment: str) -> None:
 
 def test_cifar10_experiments_are_the_published_settings() -> None:
     resnet, cnn = compose(["experiment=cifar10_resnet"]), compose(["experiment=cifar10_cnn"])
-    assert (resnet.optimizer.lr, resnet.optimizer.betas, resnet.d_steps, resnet.batch, resnet.steps) == (2e-4, (0.0, 0.9), 5, 64, 100_000)
+    assert (resnet.optimizer.lr, resnet.optimizer.betas, resnet.d_steps, resnet.batch, resnet.steps) == (
+        2e-4,
+        (0.0, 0.9),
+        5,
+        64,
+        100_000,
+    )
     assert (cnn.optimizer.lr, cnn.optimizer.betas, cnn.d_steps, cnn.loss.name) == (2e-4, (0.5, 0.999), 1, "bce")
     assert compose(["experiment=cifar10_resnet_conditional"]).conditional
 
 
-@pytest.mark.parametrize("choice", ["discriminator=dcgan", "discriminator=resnet", "discriminator=cnn_author", "generator=resnet", "generator=cnn"])
+@pytest.mark.parametrize(
+    "choice", ["discriminator=dcgan", "discriminator=resnet", "discriminator=cnn_author", "generator=resnet", "generator=cnn"]
+)
 def test_other_networks_can_be_chosen_beside_the_default(choice: str) -> None:
     assert compose([choice]).run_dir == Path(f"runs/shapes/{choice.replace('=', '-')}/seed0")
 

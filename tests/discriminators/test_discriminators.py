@@ -82,7 +82,9 @@ def test_projection_adds_the_inner_product_with_the_labels_embedding() -> None:
     weights = D.normalize(update=False)
     x = torch.randn(2, 3, 32, 32)
     network = D.network
-    h = torch.func.functional_call(network.blocks, {k.removeprefix("blocks."): w for k, w in weights.items() if k.startswith("blocks.")}, (x,))
+    h = torch.func.functional_call(
+        network.blocks, {k.removeprefix("blocks."): w for k, w in weights.items() if k.startswith("blocks.")}, (x,)
+    )
     h = h.relu().sum((2, 3))
     E = weights["embedding.weight"]
     logits = D(x, torch.tensor([0, 3]))

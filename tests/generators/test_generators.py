@@ -17,7 +17,9 @@ CNN_WIDTHS = [512, 256, 128, 64]
 
 
 def resnet(resolution: int, n_classes: int = 0, **options: object) -> Generator:
-    return build("generator", Component(name="resnet", **{"z_dim": 128, "widths": None, **options}), ImageSpec(resolution, 3, n_classes))
+    return build(
+        "generator", Component(name="resnet", **{"z_dim": 128, "widths": None, **options}), ImageSpec(resolution, 3, n_classes)
+    )
 
 
 def cnn(resolution: int, n_classes: int = 0, **options: object) -> Generator:
@@ -46,7 +48,14 @@ def test_cnn_has_the_published_number_of_parameters(resolution: int, first_norm:
 
 @pytest.mark.parametrize(
     ("resolution", "n_classes", "n"),
-    [(32, 0, 4_276_739), (32, 10, 4_304_387), (48, 0, 4_878_083), (64, 0, 12_220_675), (128, 0, 32_150_787), (128, 1000, 41_996_931)],
+    [
+        (32, 0, 4_276_739),
+        (32, 10, 4_304_387),
+        (48, 0, 4_878_083),
+        (64, 0, 12_220_675),
+        (128, 0, 32_150_787),
+        (128, 1000, 41_996_931),
+    ],
 )
 def test_resnet_has_the_published_number_of_parameters(resolution: int, n_classes: int, n: int) -> None:
     with torch.device("meta"):

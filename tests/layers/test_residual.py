@@ -22,7 +22,11 @@ def test_shortcut_of_a_discriminator_block_sees_x_itself_not_its_relu() -> None:
 def test_a_block_does_not_change_its_input() -> None:
     x = torch.randn(2, 4, 6, 6)
     before = x.clone()
-    for block in (DiscriminatorBlock(4, 4, c_hidden=4, downsample=True), FirstDiscriminatorBlock(4, 8, downsample=True), GeneratorBlock(4, 8)):
+    for block in (
+        DiscriminatorBlock(4, 4, c_hidden=4, downsample=True),
+        FirstDiscriminatorBlock(4, 8, downsample=True),
+        GeneratorBlock(4, 8),
+    ):
         block(x)
         assert torch.equal(x, before)
 

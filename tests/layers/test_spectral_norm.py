@@ -55,7 +55,9 @@ def test_sigma_follows_weights_that_move_slowly() -> None:
     assert torch.linalg.svdvals(weight)[0].item() == pytest.approx(1.0, abs=1e-2)
 
 
-@pytest.mark.filterwarnings("ignore:.*weight_norm|.*spectral_norm:FutureWarning")  # the older form is the one with the paper's order
+@pytest.mark.filterwarnings(
+    "ignore:.*weight_norm|.*spectral_norm:FutureWarning"
+)  # the older form is the one with the paper's order
 def test_equals_spectral_norm_of_torch_over_50_optimiser_steps() -> None:
     """From the same u, with the same weights: outputs, gradients and the weights they lead to."""
     plain = network(torch.float64)

@@ -84,7 +84,14 @@ def test_leftovers_of_an_interrupted_save_are_removed_by_the_next(config: Config
 def test_nothing_in_a_checkpoint_is_code(config: Config) -> None:
     path = save(played(config, 2), config, SPEC, Path("checkpoints"))
     assert torch.load(path / "state.pt", weights_only=True).keys() == {"G_optimizer", "D_optimizer"}
-    assert sorted(file.suffix for file in path.iterdir()) == [".json", ".json", ".pt", ".safetensors", ".safetensors", ".safetensors"]
+    assert sorted(file.suffix for file in path.iterdir()) == [
+        ".json",
+        ".json",
+        ".pt",
+        ".safetensors",
+        ".safetensors",
+        ".safetensors",
+    ]
 
 
 def test_a_config_with_an_import_path_in_place_of_a_name_is_refused(config: Config) -> None:
