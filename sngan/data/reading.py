@@ -72,6 +72,7 @@ def _context() -> multiprocessing.context.BaseContext:
 def _live_as_long_as_the_run(_worker: int) -> None:
     # Ctrl-C reaches the workers too, but the main process decides what it means: it may want further batches before it leaves
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler sends it to all processes at once; the main one ends its workers
     # and a main process that is killed cannot say so; torch's own watch is for direct children, which a server's are not
     Thread(target=_end_with_parent, daemon=True).start()
 
