@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sngan.config import Config
 from sngan.generators.generator import Generator
 from sngan.randomness import RECALIBRATE, SAMPLE, generator
+from sngan.training.precision import precision
 
 BLOCK = 1000
 """Latents are drawn in blocks of this size, each from its own key."""
@@ -35,11 +36,16 @@ def quantize(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def samples(G: Generator, z: Tensor, y: Tensor | None, *, batch: int = 250) -> Iterator[Tensor]:
-    """Batches of images uint8 [<= batch, C, H, W] on G's device, for latents z [n, Z] and labels y [n]; G is used as it is, in its own mode."""
+    """Batches of images uint8 [<= batch, C, H, W] on G's device, for latents z [n, Z] and labels y [n].
+
+    G is used as it is, in its own mode, in float32 without TF32 whatever it was trained in.
+    """
     device = next(G.parameters()).device
     for start in range(0, len(z), batch):
         labels = None if y is None else y[start : start + batch].to(device)
-        yield quantize(G(z[start : start + batch].to(device), labels))
+        with precision("fp32", device):
+            x = G(z[start : start + batch].to(device), labels)  # [<= batch, C, H, W]
+        yield quantize(x)
 
 
 @torch.no_grad()

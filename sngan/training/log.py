@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,10 @@ class RunLog:
         self._steps, self._images_per_step = steps, images_per_step
         self._since = (time.monotonic(), step)
 
+    def config(self, text: str) -> None:
+        """Shows the run's config, JSON, in TensorBoard."""
+        self._tensorboard.add_text("config", f"```json\n{text}\n```")
+
     def advance(self) -> None:
         """One step is done."""
         self._bar.update()
@@ -94,9 +100,14 @@ class RunLog:
                 flush=True,
             )
 
-    def restart_clock(self, step: int) -> None:
-        """Leaves the time until now out of the speed: something other than training took it."""
-        self._since = (time.monotonic(), step)
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leaves the time inside out of the speed: something other than training takes it."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = (self._since[0] + time.monotonic() - start, self._since[1])
 
     def image(self, step: int, grid: Tensor) -> Path:
         """Records a grid of samples, uint8 [C, H, W], and returns its file."""

@@ -32,7 +32,7 @@ def train(config: Config) -> dict[str, Scores]:
     Raises `UserError` for what cannot be done, and when a loss is no longer finite.
     """
     device = devices.resolve(config.device)
-    with distributed.process_group(device), StopRequest() as stop, ExitStack() as opened:
+    with distributed.process_group(device), ExitStack() as opened:
         first = distributed.rank() == 0
 
         # Check, cheapest first: only the extractor may have to be downloaded
@@ -62,7 +62,7 @@ def train(config: Config) -> dict[str, Scores]:
         )
         inputs = InputStream(config, state.G, opened.enter_context(batches), device)
         recorder = opened.enter_context(Recorder(config, spec, run, scorer, state)) if run else None
-        return _play(config, state, loss, inputs, recorder, stop)
+        return _play(config, state, loss, inputs, recorder, opened.enter_context(StopRequest()))
 
 
 def _play(
@@ -71,13 +71,14 @@ def _play(
     """The game, and what is due between its steps. What is due at a step is done before the next one, also when a run continues there."""
     while True:
         if recorder:
-            if due(state.step, config.sample_every):
-                recorder.samples()
-            if due(state.step, config.save_every) and state.step > 0:
-                recorder.save()
-            if due(state.step, config.evaluate_every) and config.quick and not stop.signum:
-                with stop.at_once():
-                    recorder.quick_score()
+            with recorder.log.aside():
+                if due(state.step, config.sample_every):
+                    recorder.samples()
+                if due(state.step, config.save_every) and state.step > 0:
+                    recorder.save()
+                if due(state.step, config.evaluate_every) and config.quick and not stop.signum:
+                    with stop.at_once():
+                        recorder.quick_score()
         if state.step >= config.steps or stop.requested(state.step):
             break
 

@@ -31,6 +31,7 @@ class Recorder:
         self.device = next(state.G.parameters()).device
         run.begin({"from_step": state.step, "device": str(self.device), "versions": versions()})
         self.log = RunLog(run.path, step=state.step, steps=config.steps, images_per_step=config.d_steps * config.batch)
+        self.log.config(config.model_dump_json(indent=2))
         self.history = History()
 
     def stepped(self, stats: dict[str, torch.Tensor]) -> None:

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from sngan.training.log import History, RunLog, append_line, read_lines
+
+
+def row(value: float) -> dict[str, torch.Tensor]:
+    return {"D_loss": torch.tensor(value), "G_loss": torch.tensor(-value)}
+
+
+def test_history_gives_the_mean_of_the_steps_since_the_last_reading() -> None:
+    history = History()
+    for value in (1.0, 2.0, 6.0):
+        history.append(row(value))
+    assert history.means() == {"D_loss": 3.0, "G_loss": -3.0}
+    history.clear()
+    assert history.means() == {}
+    history.append(row(5.0))
+    assert history.means() == {"D_loss": 5.0, "G_loss": -5.0}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_history_knows_the_first_step_that_was_not_finite(value: float) -> None:
+    history = History()
+    for step_value in (1.0, value, 2.0, value):
+        history.append(row(step_value))
+    assert history.first_broken() == 1
+    history.clear()
+    history.append(row(1.0))
+    assert history.first_broken() is None
+
+
+def test_appending_to_the_history_never_waits_for_the_device() -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Refuse(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            assert func is not torch.ops.aten._local_scalar_dense.default
+            return func(*args, **(kwargs or {}))
+
+    history = History()
+    rows = [row(1.0), row(2.0)]
+    with Refuse():
+        for each in rows:
+            history.append(each)
+
+
+def test_a_line_cut_short_by_a_kill_is_left_out() -> None:
+    path = Path("lines.jsonl")
+    append_line(path, {"step": 1})
+    with path.open("a") as file:
+        file.write('{"step": 2, "D_lo')
+    assert read_lines(path) == [{"step": 1}]
+
+
+def test_opening_at_a_step_forgets_what_came_after_it_but_not_scores_of_checkpoints(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        append_line(tmp_path / "scalars.jsonl", {"step": step})
+    append_line(tmp_path / "metrics.jsonl", {"step": 3, "by": "train"})
+    append_line(tmp_path / "metrics.jsonl", {"step": 3, "by": "evaluate"})
+    RunLog(tmp_path, step=2, steps=5, images_per_step=1).close()
+    assert [line["step"] for line in read_lines(tmp_path / "scalars.jsonl")] == [1, 2]
+    assert [line["by"] for line in read_lines(tmp_path / "metrics.jsonl")] == ["evaluate"]
+
+
+def test_time_aside_is_no_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("sngan.training.log.time.monotonic", lambda: now[0])
+    log = RunLog(tmp_path, step=0, steps=5, images_per_step=10)
+    now[0] += 2.0
+    with log.aside():
+        now[0] += 100.0
+    log.scalars(4, {})
+    log.close()
+    assert read_lines(tmp_path / "scalars.jsonl") == [{"step": 4, "images_per_s": 20.0}]
