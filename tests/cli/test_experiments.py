@@ -15,8 +15,10 @@ EXPERIMENTS = sorted(path.stem for path in (configs() / "experiment").glob("*.ya
 
 SHRINK = {
     "cnn": ["generator.widths=[16,8,8,8]", "discriminator.widths=[8,8,8]"],
+    "dcgan": ["generator.widths=[16,8,8,8]", "discriminator.width=8"],
     "resnet": ["generator.widths=[8,8,8,8]", "discriminator.widths=[8,8,8,8]"],
 }
+"""Small widths, by the name of the discriminator."""
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -35,7 +37,7 @@ def test_runs_shrunk(experiment: str) -> None:
         "steps=2", "batch=4", "g_batch=4", "ema.recalibrate=1", "quick.n=20", "protocol.n=20", "quick.splits=2", "protocol.splits=2",
         "data=npz", "data.path=pictures.npz", "extractor=small_resnet", "evaluate_every=1", "sample_every=1", "save_every=1", "device=cpu",
     ]  # fmt: skip
-    scores = train(compose([f"experiment={experiment}", *small, *SHRINK[config.generator.name]]))
+    scores = train(compose([f"experiment={experiment}", *small, *SHRINK[config.discriminator.name]]))
     run = Path("runs", experiment)
     assert [step for path in run.glob("*/seed0/checkpoints") for step in steps_saved(path)][-1] == 2
     assert any(name.startswith("fd_20_pictures-train") for name in scores["last"])

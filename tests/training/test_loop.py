@@ -151,6 +151,27 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_from_there(
     assert final_weights(Path("whole")) == final_weights(Path("broken"))
 
 
+def test_a_signal_ends_a_score_at_once_and_the_score_is_taken_when_the_run_goes_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sngan.evaluation import fidelity
+
+    extract, calls = fidelity.extract, []
+
+    def interrupted(*args: object) -> fidelity.Features:
+        calls.append(args)
+        if len(calls) == 3:  # samples and reference at step 0, then the samples of step 3
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("the signal should have ended the score")
+        return extract(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fidelity, "extract", interrupted)
+        with pytest.raises(Interrupted):
+            train(tiny("run_dir=run", "save_every=0"))
+    assert list(steps_saved(Path("run/checkpoints"))) == [0, 3]  # the best so far, and where it stopped
+    train(tiny("run_dir=run"))
+    assert [(line["role"], line["step"]) for line in read_lines(Path("run/metrics.jsonl"))][:3] == [("quick", 0), ("quick", 3), ("quick", 6)]
+
+
 def test_sigkill_at_any_moment_costs_nothing_but_time(tmp_path: Path) -> None:
     """In processes of their own: one run is killed twice, and ends as the one that never was."""
     command = [sys.executable, "-m", "sngan", "train", *TINY, "steps=12", "protocol=none"]
