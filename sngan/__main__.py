@@ -40,21 +40,24 @@ def main(argv: list[str] | None = None) -> int:
             print(f"sngan {__version__}")
             return 0
         case ["--shell-completion" | "-sc", *rest]:
-            from sngan.cli.completion import complete
-
-            return complete(rest)
+            return _run("completion", rest)
         case [command, *rest] if command in COMMANDS:
-            try:
-                return import_module(f"sngan.cli.{command}").main(rest)
-            except UserError as error:
-                print(f"sngan: {error}", file=sys.stderr)
-                return 2
-            except KeyboardInterrupt:
-                return 130
+            return _run(command, rest)
         case [command, *_]:
             print(f"sngan: unknown command {command}; {nearest(command, COMMANDS)}", file=sys.stderr)
             return 2
     raise AssertionError(argv)
+
+
+def _run(command: str, words: list[str]) -> int:
+    try:
+        return import_module(f"sngan.cli.{command}").main(words)
+    except UserError as error:
+        print(f"sngan: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sngan: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

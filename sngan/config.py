@@ -11,12 +11,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from sngan import registry
 from sngan.errors import UserError, explain
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Batch = Annotated[int, Field(ge=2)]
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 
 
 class Section(BaseModel):
@@ -86,20 +98,20 @@ class Protocol(Section):
     metrics: Annotated[tuple[Literal["fid", "is"], ...], Field(min_length=1)]
     splits: PositiveInt
     """Into how many parts the samples are split for the Inception score."""
-    seed: NonNegativeInt
+    seed: Seed
     """Of the samples' latents."""
 
 
 class Config(Section):
     """Everything that defines a training run."""
 
-    name: str
+    name: FolderName
     run_dir: Path
-    seed: NonNegativeInt
+    seed: Seed
     steps: PositiveInt
-    batch: PositiveInt
+    batch: Batch
     """Real images, and as many fakes, per update of D; a sum over ranks."""
-    g_batch: PositiveInt
+    g_batch: Batch
     """Latents per update of G; a sum over ranks."""
     d_steps: PositiveInt
     conditional: bool
@@ -153,7 +165,7 @@ class Sample(Section):
     checkpoint: Path | None
     weights: Literal["ema", "raw"]
     n: PositiveInt
-    seed: NonNegativeInt
+    seed: Seed
     label: NonNegativeInt | None
     out: Path
     device: Literal["auto", "cpu", "cuda", "mps"]
@@ -163,14 +175,18 @@ class Sample(Section):
 Schema = TypeVar("Schema", bound=Section)
 
 
-def parse(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
-    """The checked config; raises `UserError` that names the first key at fault, what it was given and what is allowed."""
+def parse(schema: type[Schema], values: Mapping[str, Any], *, build_check: bool = True) -> Schema:
+    """The checked config; raises `UserError` that names the first key at fault, what it was given and what is allowed.
+
+    `build_check=False` leaves the components' names and options to `registry.build`: a checkpoint may name a loss that only a plugin
+    knows, and still be sampled from.
+    """
     try:
         # through JSON, where strict still reads a list as a tuple, a string as a path and an int as a float
         parsed = schema.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise UserError(explain(error, prefix="", allowed=_keys_beside(error, schema))) from None
-    for group in registry.PACKAGES:
+    for group in registry.PACKAGES if build_check else ():
         component = getattr(parsed, group, None)
         if component is not None:
             registry.check(group, component)

@@ -64,7 +64,8 @@ def check(group: str, component: Component) -> dict[str, Any]:
     from pydantic import ValidationError
 
     if component.name not in names(group):
-        raise UserError(f"{group}.name={component.name}: no such {group}; {nearest(component.name, names(group))}")
+        known = nearest(component.name, names(group))
+        raise UserError(f"{group}.name={component.name}: no such {group}; {known}; one's own are registered by plugins=[MODULE]")
     schema = _options_schema(group, component.name)
     try:
         # through JSON, where strict still reads a list as a tuple, a string as a path and an int as a float

@@ -44,6 +44,15 @@ def test_a_batch_that_cannot_be_split_is_refused(run_of_two: tuple[Path, list[di
     assert all(said["refused"] == expected for said in run_of_two[1])
 
 
+def test_ranks_see_different_images_and_latents_and_end_with_the_same_weights(
+    run_of_two: tuple[Path, list[dict[str, object]]],
+) -> None:
+    first, second = run_of_two[1]
+    assert first["latents"] != second["latents"]
+    assert first["reals"] != second["reals"]
+    assert first["weights"] == second["weights"]
+
+
 def test_two_ranks_leave_one_run(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
     folder, _ = run_of_two
     path = latest(folder / "run" / "checkpoints")

@@ -9,6 +9,28 @@ import torch
 
 from conftest import TINY
 from sngan import UserError, compose, distributed, train
+from sngan.losses.loss import Loss
+from sngan.training import loop
+from sngan.training.state import TrainState
+from sngan.training.step import Inputs
+
+
+def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
+    """What each step of the next run is given."""
+    states: list[TrainState] = []
+    z: list[torch.Tensor] = []
+    reals: list[torch.Tensor] = []
+    play = loop.train_step
+
+    def watched(state: TrainState, loss: Loss, inputs: Inputs, *, ema_decay: float) -> dict[str, torch.Tensor]:
+        states.append(state)
+        z.append(inputs.z_D)
+        reals.append(inputs.x_real)
+        return play(state, loss, inputs, ema_decay=ema_decay)
+
+    loop.train_step = watched
+    return states, z, reals
+
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -24,13 +46,18 @@ if __name__ == "__main__":
             refused = ""
         except UserError as error:
             refused = str(error)
+        states, z, reals = watch()
         train(compose([*TINY, "run_dir=run", "evaluate_every=3"]))
+        weights = [p.detach().flatten().double() for network in (states[-1].G, states[-1].D) for p in network.parameters()]
         said = {
             "gradients": [g.flatten().tolist() for g in gradients],
             "weight": module.weight.flatten().tolist(),
             "any": distributed.any_rank(rank == 1),
             "first": distributed.from_first_rank(f"from {rank}"),
             "refused": refused,
+            "weights": [w.sum().item() for w in weights],
+            "latents": z[0].flatten()[:5].tolist(),
+            "reals": reals[0].flatten()[:5].tolist(),
         }
         sys.stdout.write("\n" + json.dumps(said) + "\n")
         sys.stdout.flush()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 
 from sngan.__main__ import COMMANDS
 from sngan.cli.hydra_app import run
+from sngan.errors import UserError
 
 
-def complete(argv: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Answers `sngan -sc install=SHELL`, `uninstall=SHELL` and the query that the installed script sends for each tab."""
+    if len(argv) != 1 or not re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", argv[0]):
+        raise UserError("-sc takes install=SHELL or uninstall=SHELL, with bash, zsh or fish")
     command = "train"
     if any(word.startswith("query=") for word in argv):
         program, *words = os.environ.get("COMP_LINE", "").split(" ")

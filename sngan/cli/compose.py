@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,25 +34,35 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 def train_config(cfg: DictConfig, overrides: Sequence[str]) -> Config:
     """The typed config of a training run; its folder is named from the config where none is given."""
     values = to_dict(cfg)
-    if values["protocol"]["name"] == "none":
-        values["protocol"] = values["quick"] = None
-    elif values["quick"]["name"] == "none":
+    for key in ("protocol", "quick"):
+        if isinstance(values.get(key), dict) and values[key].get("name") == "none":
+            values[key] = None
+    if values.get("protocol") is None:
         values["quick"] = None
-    if values["run_dir"] is None:
+    if values.get("run_dir") is None and "seed" in values:
         values["run_dir"] = str(Path("runs", str(values["name"]), variant(overrides), f"seed{values['seed']}"))
     return typed(Config, values)
 
 
 def typed(schema: type[Schema], values: dict[str, Any]) -> Schema:
     """The checked config; the plugins that it names are imported first, because they register names."""
-    for module in values["plugins"]:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(
-                f"plugins={module}: {error}; it must be importable from here (PYTHONPATH, or an installed package)"
-            ) from None
+    plugins = values.get("plugins")
+    for module in plugins if isinstance(plugins, list) else ():
+        if isinstance(module, str):
+            import_plugin(module)
     return parse(schema, values)
+
+
+def import_plugin(module: str) -> None:
+    """Imports a module by name, from the working folder or as installed; `UserError` says what is wrong with it."""
+    sys.path.insert(0, os.getcwd())  # a console script does not look there
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a plugin is somebody's program, and may fail in any way
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"plugins={module}: {reason}; it must be a module that can be imported from here") from None
+    finally:
+        sys.path.pop(0)
 
 
 def to_dict(cfg: DictConfig) -> dict[str, Any]:
@@ -61,15 +73,15 @@ def to_dict(cfg: DictConfig) -> dict[str, Any]:
 
 
 def variant(overrides: Sequence[str]) -> str:
-    """A folder name for what was overridden: `loss-bce+optimizer.lr-1e-4`, `default` for nothing; long ones end in a hash.
+    """A folder name for what was overridden: `loss-bce+optimizer.lr-1e-4`, `default` for nothing.
 
-    It has no character that would need quotes in `run=DIR`.
+    What is long, or had to be spelt otherwise, ends in a hash. It has no character that would need quotes in `run=DIR`.
     """
     named = sorted(o.lstrip("+~") for o in overrides if not _is_free(o.lstrip("+~").split("=")[0]))
     text = "+".join(re.sub(r"[^A-Za-z0-9_.]+", "-", override).strip("-") for override in named) or "default"
-    if len(text) <= 100:
+    if len(text) <= 100 and all(re.fullmatch(r"[^=]+=[A-Za-z0-9_.-]*", override) for override in named):
         return text
-    return f"{text[:90]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{text[:90]}-{hashlib.sha256(' '.join(named).encode()).hexdigest()[:8]}"
 
 
 def _is_free(key: str) -> bool:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from sngan.cli.compose import to_dict, typed
 from sngan.cli.hydra_app import run
 from sngan.config import Evaluate
+from sngan.errors import UserError
 from sngan.evaluation.evaluate import evaluate
 
 
@@ -16,7 +17,10 @@ def main(argv: list[str]) -> int:
 
 
 def _evaluate(cfg: DictConfig) -> None:
-    record = evaluate(typed(Evaluate, to_dict(cfg)))
+    values = to_dict(cfg)
+    if isinstance(values.get("protocol"), dict) and values["protocol"].get("name") == "none":
+        raise UserError("protocol=none takes no score; give protocol=standard or protocol=quick, or leave it out")
+    record = evaluate(typed(Evaluate, values))
     print(table(record))
 
 

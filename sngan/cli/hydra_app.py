@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -19,20 +21,14 @@ import sngan
 from sngan.errors import UserError, nearest
 
 FLAGS = {"--help", "-h", "--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc"}
-TAKES_VALUE = {
-    "--config-dir",
-    "-cd",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--package",
-    "-p",
-    "--cfg",
-    "-c",
-    "--info",
-    "-i",
+VALUE_FLAGS = {
+    "--config-dir": (),
+    "--cfg": ("job", "hydra", "all"),
+    "--package": (),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
+"""Flags that take a value, and what it may be; () is anything."""
+SHORT = {"-cd": "--config-dir", "-c": "--cfg", "-p": "--package", "-i": "--info"}
 
 
 def configs() -> Path:
@@ -46,45 +42,68 @@ def run(command: str, task: Callable[[DictConfig], Any], argv: list[str]) -> int
 
     A job that raises `UserError` leaves its message and the others go on; the exit code is then 2.
     """
-    failed = []
+    n_failed = 0
 
     def job(cfg: DictConfig) -> Any:
+        nonlocal n_failed
         try:
             with readable_errors(command, argv):
                 return task(cfg)
         except UserError as error:
             print(f"sngan: {error}", file=sys.stderr)
-            failed.append(error)
+            n_failed += 1
             return None
 
-    before = sys.argv
-    sys.argv = ["sngan", *overrides_first(argv)]
+    words = overrides_first(argv)
+    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["sngan", *words]
     # Hydra prints what it catches unless this is set; with it, errors reach `readable_errors`
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with readable_errors(command, argv):
             hydra.main(version_base="1.3", config_path=str(configs()), config_name=command)(job)()
     finally:
-        sys.argv = before
-    return 2 if failed else 0
+        sys.argv = before[0]
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if before[1] is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before[1]
+        _remove_sweep_file()
+    return 2 if n_failed else 0
 
 
 def overrides_first(argv: list[str]) -> list[str]:
-    """The same words with flags (and their values) last: Hydra's parser wants its overrides in one piece. `UserError` for an unknown flag."""
+    """The same words with flags (and their values) last, because Hydra's parser wants its overrides in one piece.
+
+    Raises `UserError` for a flag that is unknown or lacks its value.
+    """
     overrides, flags = [], []
     words = iter(argv)
     for word in words:
-        if word.startswith("-"):
-            if word not in FLAGS | TAKES_VALUE:
-                raise UserError(
-                    f"unknown flag {word}; {nearest(word, (flag for flag in FLAGS | TAKES_VALUE if flag.startswith('--')))}"
-                )
-            flags.append(word)
-            if word in TAKES_VALUE:
-                flags.extend(value for value in [next(words, None)] if value is not None)
-        else:
+        if not word.startswith("-"):
             overrides.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        flag = SHORT.get(flag, flag)
+        if flag in FLAGS and not equals:
+            flags.append(flag)
+        elif flag in VALUE_FLAGS:
+            value, allowed = value if equals else next(words, ""), VALUE_FLAGS[flag]
+            if not value or (allowed and value not in allowed):
+                raise UserError(f"{flag} {value}: needs {'one of ' + ', '.join(allowed) if allowed else 'a value'}")
+            flags += [flag, value]
+        else:
+            raise UserError(f"unknown flag {word}; {nearest(flag, [f for f in FLAGS if f.startswith('--')] + list(VALUE_FLAGS))}")
     return overrides + flags
+
+
+def _remove_sweep_file() -> None:
+    """Hydra notes every sweep in a file of its own, of which ours have no use."""
+    folder = Path("runs/.sweep")
+    if folder.is_dir():
+        (folder / "multirun.yaml").unlink(missing_ok=True)
+        for empty in (folder, folder.parent):
+            if not any(empty.iterdir()):
+                empty.rmdir()
 
 
 @contextmanager
@@ -110,17 +129,44 @@ def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
         raise UserError(f"{error.full_key} is needed; give {error.full_key}=…") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_first_line(error)) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"a config file is not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not {"hydra", "omegaconf"} & set(Path(last).parts):
+            raise  # not about the user's words
+        raise UserError(f"{_first_line(error)}; a group takes the name of a choice, as in loss=hinge") from None
 
 
 def _unknown_key(key: str, command: str, words: Sequence[str]) -> str:
     """What to say of a key that does not exist: the keys that do, beside where it would be."""
-    choices = [word for word in words if (configs() / word.split("=")[0]).is_dir()]  # of groups; they decide which keys there are
-    with hydra.initialize_config_dir(str(configs()), version_base="1.3"):
-        tree: Any = OmegaConf.to_container(hydra.compose(command, choices), resolve=False)
+    tree = _keys(command, words)
     parents, prefix = key.lstrip("+~").split("."), ""
     while len(parents) > 1 and isinstance(tree.get(parents[0]), dict):
         prefix, tree = f"{prefix}{parents[0]}.", tree[parents.pop(0)]
+    if len(parents) > 1 and parents[0] in tree and (configs() / parents[0]).is_dir():
+        return f"unknown key {key}: choose one with {parents[0]}=… first; allowed: {', '.join(_choices(parents[0]))}"
+    if parents == [key.lstrip("+~")] and key.startswith("~") and parents[0] in tree:
+        return f"{key}: this key cannot be left out"
     return f"unknown key {key}; {nearest(prefix + parents[0], (prefix + name for name in tree))}"
+
+
+def _keys(command: str, words: Sequence[str]) -> dict[str, Any]:
+    """The command's keys, as the groups that the words choose make them (the first choice of a sweep); by default where that fails."""
+    choices = [word.split(",")[0] for word in words if (configs() / word.split("=")[0]).is_dir()]
+    for overrides in (choices, []):
+        try:
+            with hydra.initialize_config_dir(str(configs()), version_base="1.3"):
+                tree = OmegaConf.to_container(hydra.compose(command, overrides), resolve=False)
+        except (HydraException, OmegaConfBaseException):
+            continue  # a choice from one's own --config-dir
+        assert isinstance(tree, dict)
+        return {str(key): value for key, value in tree.items()}
+    return {}
+
+
+def _choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (configs() / group).glob("*.yaml"))
 
 
 def _first_line(error: Exception) -> str:

@@ -32,11 +32,9 @@ def sample(request: Sample) -> None:
     checkpoint = find(request.run, request.checkpoint)
     config = checkpoint.config()
     G = load_generator(checkpoint, weights=request.weights).to(device)
-    z, y = latents(request.n, G.z_dim, seed=request.seed), _labels(request, G.n_classes)
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out={request.out} cannot be written ({error.strerror}); give another out=DIR") from None
+    y = _labels(request, G.n_classes)
+    _check_out(request)
+    z = latents(request.n, G.z_dim, seed=request.seed)
     G, _ = prepared(G, config, request.weights)
     images = (image for batch in samples(G, z, y) for image in batch.cpu())
     shown = []
@@ -46,6 +44,17 @@ def sample(request: Sample) -> None:
             shown.append(image)
     write_png(grid(torch.stack(shown), columns=math.ceil(math.sqrt(len(shown)))), request.out / "grid.png")
     print(f"{request.n} images of step {checkpoint.step} in {request.out}, a grid of {len(shown)} in {request.out / 'grid.png'}")
+
+
+def _check_out(request: Sample) -> None:
+    """Makes the folder; `UserError` if that fails, or if pictures of a larger set would stay among the new ones."""
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+        older = [path.name for path in request.out.glob("*.png") if path.stem.isdigit() and int(path.stem) >= request.n]
+    except OSError as error:
+        raise UserError(f"out={request.out} cannot be written ({error.strerror}); give another out=DIR") from None
+    if older:
+        raise UserError(f"out={request.out} holds pictures of a larger set ({min(older)}, …); empty it, or give another out=DIR")
 
 
 def _labels(request: Sample, n_classes: int) -> Tensor | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -16,6 +18,7 @@ def main(argv: list[str]) -> int:
     try:
         return run("train", _train, argv)
     except Interrupted as stop:
+        print(f"sngan: interrupted by {stop}", file=sys.stderr)
         return 128 + stop.signum
 
 

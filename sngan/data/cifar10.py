@@ -29,6 +29,9 @@ class CIFAR10(Source):
                 "let it be downloaded with data.download=true, or use a file of your own: data=npz data.path=…"
             )
 
+    def count(self, split: Split) -> int:
+        return {"train": 50_000, "test": 10_000}[split]
+
     def load(self, split: Split) -> Images:
         from torchvision import datasets
 

@@ -53,10 +53,16 @@ class ImageFolder(Source):
                 )
             self._pictures["test"] = Pictures(test_root, test_files, _labels(test_files, classes), resolution)
 
-    def load(self, split: Split) -> Images:
+    def count(self, split: Split) -> int:
+        return len(self._split(split))
+
+    def _split(self, split: Split) -> Pictures:
         if split not in self._pictures:
             raise UserError("data=image_folder has no test split; give one with data.test_path=…, or protocol.reference=train")
-        pictures = self._pictures[split]
+        return self._pictures[split]
+
+    def load(self, split: Split) -> Images:
+        pictures = self._split(split)
         errors = _errors(pictures)
         if not errors:
             return pictures

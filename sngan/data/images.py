@@ -74,6 +74,10 @@ class Source(ABC):
     spec: ImageSpec
 
     @abstractmethod
+    def count(self, split: Split) -> int:
+        """How many images the split has, before any is read (unreadable ones may turn out to be fewer); `UserError` if there is no split."""
+
+    @abstractmethod
     def load(self, split: Split) -> Images:
         """The images of a split; the same object's order never changes between runs.
 

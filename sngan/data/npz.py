@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -52,21 +53,27 @@ class Npz(Source):
         if self._keys["test_images"] is not None:
             self._check_test(shape)
 
+    def count(self, split: Split) -> int:
+        return self._image_shape(split)[0]
+
     def load(self, split: Split) -> Images:
+        key = self._key(split)
+        pixels = torch.from_numpy(self._archive.read(key)).view(self._image_shape(split))  # [N, H, W, C]
+        labels = self._labels(split) if self.spec.n_classes else None
+        return TensorImages(pixels.permute(0, 3, 1, 2).contiguous(), labels)
+
+    def _key(self, split: Split) -> str:
         key = self._keys[f"{split}_images"]
         if key is None:
             raise UserError(
                 f"{self._archive} has no test split (no array test_images); "
                 "name one with data.test_images=…, or take protocol.reference=train"
             )
-        pixels = torch.from_numpy(self._archive.read(key)).view(self._image_shape(split))  # [N, H, W, C]
-        labels = self._labels(split) if self.spec.n_classes else None
-        return TensorImages(pixels.permute(0, 3, 1, 2).contiguous(), labels)
+        return key
 
     def _image_shape(self, split: Split) -> tuple[int, ...]:
         """[N, H, W, C] of the split's images, from the header alone."""
-        key = self._keys[f"{split}_images"]
-        assert key is not None
+        key = self._key(split)
         shape, dtype = self._archive.header(key)
         full = shape if len(shape) == 4 else (*shape, 1)
         if dtype != np.uint8 or len(full) != 4 or full[3] not in (1, 3) or full[1] != full[2] or 0 in full:
@@ -88,6 +95,8 @@ class Npz(Source):
         labels = torch.from_numpy(self._archive.read(key).astype(np.int64))
         if labels.min() < 0:
             raise UserError(f"{self._archive}: array {key} has the label {labels.min()}; labels count from 0")
+        if labels.max() >= 2**24:
+            raise UserError(f"{self._archive}: array {key} has the label {labels.max()}; labels count the classes from 0")
         return labels
 
     def _check_test(self, shape: Sequence[int]) -> None:
@@ -134,7 +143,7 @@ class _Archive:
         try:
             with zipfile.ZipFile(self._path) as archive:
                 yield archive
-        except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, EOFError, ValueError, RuntimeError, MemoryError, TokenError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{self} cannot be read as an .npz file ({error}); is it whole? numpy.savez writes one") from None
 
 

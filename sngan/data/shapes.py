@@ -66,6 +66,9 @@ class Shapes(Source):
         self.size: dict[Split, int] = {"train": n_train, "test": n_test}
         self.seed = seed
 
+    def count(self, split: Split) -> int:
+        return self.size[split]
+
     def load(self, split: Split) -> Images:
         """Draws the split: 20,000 images take some seconds on two cores."""
         n = self.size[split]

@@ -9,6 +9,7 @@ from sngan import devices
 from sngan.config import Config, Evaluate, Protocol
 from sngan.data.images import Source
 from sngan.errors import UserError
+from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.sampling import prepared
 from sngan.evaluation.score import Scorer
 from sngan.registry import build
@@ -34,8 +35,9 @@ def evaluate(request: Evaluate) -> dict[str, Any]:
             f"data={data.name} has images of {source.spec.channels} x {source.spec.resolution} px, the checkpoint makes "
             f"{checkpoint.spec.channels} x {checkpoint.spec.resolution}; compare with images of its own size"
         )
-    scorer = Scorer(request.extractor or config.extractor, source, device, workers=data.workers)
-    scorer.check(protocol, "protocol")
+    check_protocol(protocol, n_available=source.count(protocol.reference), key="protocol")
+    metrics = _metrics_file(checkpoint)
+    scorer = Scorer(request.extractor or config.extractor, source, device, data=data)
     G, batch_norm = prepared(G, config, request.weights)
     record = {
         "by": "evaluate",
@@ -44,7 +46,7 @@ def evaluate(request: Evaluate) -> dict[str, Any]:
         "batch_norm": batch_norm,
         **scorer.score(G, protocol),
     }
-    append_line(_metrics_file(checkpoint), record)
+    append_line(metrics, record)
     return record
 
 
@@ -56,6 +58,13 @@ def _protocol(request: Evaluate, config: Config) -> Protocol:
 
 
 def _metrics_file(checkpoint: Checkpoint) -> Path:
-    """Beside the run's `checkpoints` folder; inside a checkpoint that stands alone."""
+    """Beside the run's `checkpoints` folder; inside a checkpoint that stands alone. `UserError` if it cannot be written."""
     folder = checkpoint.path.resolve().parent
-    return (folder.parent if folder.name == "checkpoints" else checkpoint.path) / "metrics.jsonl"
+    path = (folder.parent if folder.name == "checkpoints" else checkpoint.path) / "metrics.jsonl"
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise UserError(
+            f"{path}, which gets the score, cannot be written ({error.strerror}); copy the checkpoint to a folder of yours"
+        ) from None
+    return path

@@ -30,7 +30,11 @@ def balanced_labels(n: int, n_classes: int) -> Tensor | None:
 
 
 def quantize(x: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8 in 0..255, rounded to the nearest level, as in a saved file and in every score."""
+    """Images in [-1, 1] as uint8 in 0..255, rounded to the nearest level, as in a saved file and in every score.
+
+    The inverse of x / 127.5 - 1, the field's convention for generated images, also where reals were dequantised for training: their
+    x / 128 - 1 + U[0, 1/128) differs from it by at most half a level.
+    """
     return x.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -74,7 +78,13 @@ def recalibrated(G: Generator, *, batches: int, batch: int, seed: int) -> Genera
 
 def prepared(G: Generator, config: Config, weights: Literal["ema", "raw"]) -> tuple[Generator, str]:
     """G as it is scored and shown, and what that means for its batch norm: averaged weights get statistics of their own."""
+    if weights == "ema":
+        G = recalibrated(G, batches=config.ema.recalibrate, batch=config.g_batch, seed=config.seed)
+    return G.eval(), batch_norm(config, weights)
+
+
+def batch_norm(config: Config, weights: Literal["ema", "raw"]) -> str:
+    """What a record says of the batch-norm statistics that `prepared` gives."""
     if weights == "raw" or not config.ema.recalibrate:
-        return G.eval(), "running statistics"
-    G = recalibrated(G, batches=config.ema.recalibrate, batch=config.g_batch, seed=config.seed)
-    return G, f"recalibrated over {config.ema.recalibrate} batches of {config.g_batch}"
+        return "running statistics"
+    return f"recalibrated over {config.ema.recalibrate} batches of {config.g_batch}"

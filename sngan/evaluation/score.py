@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.config import Component, Protocol
+from sngan.config import Component, Data, Protocol
 from sngan.data.images import Images, Source, Split, TensorImages
 from sngan.data.reading import read
 from sngan.evaluation import fidelity
 from sngan.evaluation.extractors.extractor import Extractor
-from sngan.evaluation.protocol import check_protocol, score_names
+from sngan.evaluation.protocol import score_names
 from sngan.evaluation.sampling import balanced_labels, latents, samples
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
@@ -33,9 +32,9 @@ class Scorer:
     Scoring draws only counted random numbers and leaves the process as it was.
     """
 
-    def __init__(self, extractor: Component, source: Source, device: torch.device, *, workers: int):
+    def __init__(self, extractor: Component, source: Source, device: torch.device, *, data: Data):
         self.extractor: Extractor = build("extractor", extractor)
-        self.source, self.device, self._workers = source, device, workers
+        self.source, self.device, self._data = source, device, data
         self._images: dict[Split, Images] = {}
         self._references: dict[tuple[Split, int | None], fidelity.Statistics] = {}
         self._network: Any = None
@@ -46,15 +45,24 @@ class Scorer:
             self._images[split] = self.source.load(split)
         return self._images[split]
 
-    def check(self, protocol: Protocol, key: str) -> None:
-        """Raises `UserError` when the protocol, which stands at `key` in the config, cannot be followed with these images."""
-        check_protocol(protocol, n_available=len(self.images(protocol.reference)), key=key)
+    def provenance(self, protocol: Protocol) -> dict[str, Any]:
+        """What a score by this protocol is made of: `protocol`, `reference` (data set, its options, split, count) and `extractor`."""
+        return {
+            "protocol": protocol.model_dump(mode="json"),
+            "reference": {
+                "data": self.source.name,
+                "options": {"name": self._data.name, **self._data.options},
+                "split": protocol.reference,
+                "n": protocol.n_reference or len(self.images(protocol.reference)),
+            },
+            "extractor": {"label": self.extractor.label, "sha256": self.extractor.sha256},
+        }
 
     def score(self, G: Generator, protocol: Protocol) -> dict[str, Any]:
         """Scores G as it is, in evaluation mode, on the scorer's device.
 
-        The record holds `scores` and `deviations` by full name, the `protocol`, the `reference`, the `extractor` with the sha256 of its
-        weights, `device`, `versions` and `seconds`. Samples have latents that are a function of the protocol's seed, and balanced labels.
+        The record holds `scores` and `deviations` by full name, what `provenance` gives, `device`, `versions` and `seconds`. Samples
+        have latents that are a function of the protocol's seed, and balanced labels.
         """
         start = time.monotonic()
         assert not G.training, "a score is taken in evaluation mode"
@@ -69,14 +77,10 @@ class Scorer:
                 scores[name] = fidelity.frechet_distance(fidelity.statistics(seen.features), self._reference(protocol))
             else:
                 scores[name], deviations[name] = fidelity.inception_score(seen.logits, splits=protocol.splits)
-        n_available = len(self.images(protocol.reference))
         return {
             "scores": scores,
             "deviations": deviations,
-            "protocol": protocol.model_dump(mode="json"),
-            "reference": {"data": self.source.name, "split": protocol.reference, "n": protocol.n_reference or n_available},
-            "extractor": {"label": self.extractor.label, "sha256": self.extractor.sha256},
-            "image": asdict(self.source.spec),
+            **self.provenance(protocol),
             "device": str(self.device),
             "versions": versions(),
             "seconds": round(time.monotonic() - start, 3),
@@ -87,7 +91,7 @@ class Scorer:
         if key not in self._references:
             images = self.images(protocol.reference)
             n = protocol.n_reference or len(images)
-            seen = self._extract(_batches(images, n, self._workers), n, "reading the reference")
+            seen = self._extract(_batches(images, n, self._data.workers), n, "reading the reference")
             self._references[key] = fidelity.statistics(seen.features)
         return self._references[key]
 

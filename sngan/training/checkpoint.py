@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 from dataclasses import asdict, dataclass
@@ -23,9 +24,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
-from sngan.config import Config, Keep, parse
+from sngan.config import Config, Keep, Section, parse
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.generators.generator import Generator
@@ -36,6 +38,24 @@ from sngan.training.state import TrainState
 
 FORMAT = "sngan-checkpoint-1"
 MANIFEST = "checkpoint.json"
+
+
+class Image(Section):
+    """An `ImageSpec` in a manifest."""
+
+    resolution: PositiveInt
+    channels: PositiveInt
+    n_classes: NonNegativeInt
+
+
+class Manifest(Section):
+    """What `checkpoint.json` holds."""
+
+    format: str
+    step: NonNegativeInt
+    image: Image
+    versions: dict[str, str]
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,8 @@ class Checkpoint:
 
     def config(self) -> Config:
         """The run's config; `UserError` if this version cannot read it."""
-        return parse(Config, json.loads(self.file("config.json").read_text()))
+        values = read_json(self.file("config.json"))
+        return parse(Config, values if isinstance(values, dict) else {}, build_check=False)
 
 
 def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Path:
@@ -67,12 +88,14 @@ def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Pa
     if (final / MANIFEST).exists():
         return final
     partial = folder / f".partial-{final.name}"
-    shutil.rmtree(partial, ignore_errors=True)
+    for incomplete in (partial, final):
+        shutil.rmtree(incomplete, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, network in state.networks().items():
         save_tensors(network, partial / f"{name}.safetensors")
-    optimizers = {"G_optimizer": state.G_optimizer.state_dict(), "D_optimizer": state.D_optimizer.state_dict()}
-    torch.save(optimizers, partial / "state.pt")
+    # moments alone: rates and betas are the config's
+    moments = {"G_optimizer": state.G_optimizer.state_dict()["state"], "D_optimizer": state.D_optimizer.state_dict()["state"]}
+    torch.save(moments, partial / "state.pt")
     (partial / "config.json").write_text(config.model_dump_json(indent=2))
     manifest = {
         "format": FORMAT,
@@ -93,29 +116,32 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
     """Fills `state` from a checkpoint of the same networks, so that the next step is the one that would have followed."""
     for name, network in state.networks().items():
         load_tensors(network, checkpoint.file(f"{name}.safetensors"))
-    optimizers = torch.load(checkpoint.file("state.pt"), map_location="cpu", weights_only=True)
-    state.G_optimizer.load_state_dict(optimizers["G_optimizer"])
-    state.D_optimizer.load_state_dict(optimizers["D_optimizer"])
+    try:
+        moments = torch.load(checkpoint.file("state.pt"), map_location="cpu", weights_only=True)
+        for name, optimizer in (("G_optimizer", state.G_optimizer), ("D_optimizer", state.D_optimizer)):
+            optimizer.load_state_dict({"state": moments[name], "param_groups": optimizer.state_dict()["param_groups"]})
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"checkpoint {checkpoint.path}: state.pt does not fit ({type(error).__name__}); remove the folder"
+        ) from None
     state.step = checkpoint.step
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint's manifest; `UserError` when the folder is not there or not a checkpoint that this version knows."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        if manifest["format"] != FORMAT:
-            raise UserError(
-                f"checkpoint {path} has format {manifest['format']}, this version reads {FORMAT}; use the version that wrote it"
-            )
-        return Checkpoint(path, manifest["step"], ImageSpec(**manifest["image"]), manifest["sha256"])
-    except FileNotFoundError:
+    values = read_json(path / MANIFEST)
+    if values is None:
         raise UserError(
             f"checkpoint={path}: no checkpoint there (no {MANIFEST}); give a folder such as runs/…/checkpoints/step-00001000"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"checkpoint {path}: {MANIFEST} cannot be read ({error}); it is cut short or no checkpoint of sngan"
-        ) from None
+        )
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise UserError(f"checkpoint {path} has format {found}, this version reads {FORMAT}; use the version that wrote it")
+    try:
+        manifest = parse(Manifest, values)
+    except UserError as error:
+        raise UserError(f"checkpoint {path} is damaged: {MANIFEST}: {error}") from None
+    return Checkpoint(path, manifest.step, ImageSpec(**manifest.image.model_dump()), manifest.sha256)
 
 
 def latest(folder: Path) -> Path | None:
@@ -140,7 +166,7 @@ def prune(folder: Path, keep: Keep, best: int | None) -> None:
     for step in list(saved)[: -keep.last]:
         milestone = step > 0 and due(step, keep.every)
         if step != best and not milestone:
-            shutil.rmtree(saved[step])
+            saved[step].rename(folder / f".partial-{saved[step].name}")  # so that a kill in the middle leaves no half of one
     for partial in folder.glob(".partial-*"):
         shutil.rmtree(partial)
 
@@ -198,5 +224,10 @@ def _flush(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content, None where there is no file."""
-    return json.loads(path.read_text()) if path.exists() else None
+    """A JSON file's content, None where there is no file; `UserError` if it is cut short."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}); it is cut short or not a file of sngan") from None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sngan.errors import UserError
 from sngan.evaluation.pictures import write_png
 
 
@@ -120,7 +121,7 @@ class RunLog:
         """Records a score with its protocol."""
         append_line(self.folder / "metrics.jsonl", record)
         for name, value in record["scores"].items():
-            self._tensorboard.add_scalar(f"scores/{name}", value, step)
+            self._tensorboard.add_scalar(f"{record['role']}/{name}", value, step)
         self.say(f"step {step}: " + describe(record))
 
     def say(self, message: str) -> None:
@@ -146,10 +147,18 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a .jsonl file; a last line that a kill cut short is left out."""
+    """All complete lines of a .jsonl file; a last line that a kill cut short is left out. `UserError` for one that is damaged."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    lines = []
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
+        if line.endswith("\n"):
+            try:
+                lines.append(json.loads(line))
+                lines[-1]["step"]
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{path}, line {number}, is not a record of a step; mend or remove the line") from None
+    return lines
 
 
 def _forget_after(path: Path, step: int) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import signal
 from contextlib import ExitStack
 
+import torch
+
 from sngan import devices, distributed
 from sngan.config import Config
 from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
+from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
 from sngan.losses.loss import Loss
 from sngan.registry import build
 from sngan.training import checkpoint
 from sngan.training.inputs import InputStream
-from sngan.training.precision import precision
+from sngan.training.precision import check_precision, precision
 from sngan.training.recorder import Recorder
 from sngan.training.run_folder import RunFolder
 from sngan.training.schedule import due, learning_rate, set_learning_rate
@@ -32,37 +35,48 @@ def train(config: Config) -> dict[str, Scores]:
     Raises `UserError` for what cannot be done, and when a loss is no longer finite.
     """
     device = devices.resolve(config.device)
-    with distributed.process_group(device), ExitStack() as opened:
-        first = distributed.rank() == 0
+    check_precision(config.precision, device)
+    with distributed.process_group(device), StopRequest() as stop, ExitStack() as opened:
+        with stop.at_once():
+            game = _prepare(config, device, opened, stop)
+        return _play(config, *game, stop)
 
-        # Check, cheapest first: only the extractor may have to be downloaded
-        for key in ("batch", "g_batch"):
-            distributed.share(getattr(config, key), key)
-        source: Source = build("data", config.data)
-        spec = game_spec(source.spec, conditional=config.conditional)
-        loss: Loss = build("loss", config.loss)
-        G, D = build_networks(config, spec)
-        run = opened.enter_context(RunFolder(config)) if first else None
-        scorer = Scorer(config.extractor, source, device, workers=config.data.workers) if first and config.protocol else None
-        with distributed.first_rank_first():
-            images = scorer.images("train") if scorer else source.load("train")
-        if scorer:
-            for key, protocol in (("protocol", config.protocol), ("quick", config.quick)):
-                if protocol:
-                    scorer.check(protocol, key)
 
-        # Begin, or continue
-        state = initial_state(config, G, D, device)
-        start = distributed.from_first_rank(run.checkpoint.path if run and run.checkpoint else None)
-        if start:
-            checkpoint.restore(state, checkpoint.open_checkpoint(start))
-        ranks = {"rank": distributed.rank(), "world": distributed.world_size()}
-        batches = Batches(
-            images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks
-        )
-        inputs = InputStream(config, state.G, opened.enter_context(batches), device)
-        recorder = opened.enter_context(Recorder(config, spec, run, scorer, state)) if run else None
-        return _play(config, state, loss, inputs, recorder, opened.enter_context(StopRequest()))
+def _prepare(
+    config: Config, device: torch.device, opened: ExitStack, stop: StopRequest
+) -> tuple[TrainState, Loss, InputStream, Recorder | None]:
+    """Checks everything, cheapest first, and then begins the run or continues it."""
+    first = distributed.rank() == 0
+
+    # What is known without reading an image
+    for key in ("batch", "g_batch"):
+        distributed.share(getattr(config, key), key)
+    source: Source = build("data", config.data)
+    spec = game_spec(source.spec, conditional=config.conditional)
+    loss: Loss = build("loss", config.loss)
+    G, D = build_networks(config, spec)
+    for key, protocol in (("protocol", config.protocol), ("quick", config.quick)):
+        if protocol:
+            check_protocol(protocol, n_available=source.count(protocol.reference), key=key)
+    run = opened.enter_context(RunFolder(config)) if first else None
+
+    # What may have to be downloaded
+    scorer = Scorer(config.extractor, source, device, data=config.data) if first and config.protocol else None
+    with distributed.first_rank_first():
+        images = scorer.images("train") if scorer else source.load("train")
+
+    # Begin, or continue
+    state = initial_state(config, G, D, device)
+    start = distributed.from_first_rank(run.checkpoint.path if run and run.checkpoint else None)
+    if start:
+        checkpoint.restore(state, checkpoint.open_checkpoint(start))
+    ranks = {"rank": distributed.rank(), "world": distributed.world_size()}
+    batches = Batches(
+        images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks
+    )
+    inputs = InputStream(config, state.G, opened.enter_context(batches), device)
+    recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop)) if run else None
+    return state, loss, inputs, recorder
 
 
 def _play(
@@ -77,8 +91,7 @@ def _play(
                 if due(state.step, config.save_every) and state.step > 0:
                     recorder.save()
                 if due(state.step, config.evaluate_every) and config.quick and not stop.signum:
-                    with stop.at_once():
-                        recorder.quick_score()
+                    recorder.quick_score()
         if state.step >= config.steps or stop.requested(state.step):
             break
 
@@ -102,8 +115,7 @@ def _finish(config: Config, state: TrainState, recorder: Recorder | None, stop: 
     if recorder:
         recorder.save()
         if state.step >= config.steps and config.protocol and not stop.signum:
-            with stop.at_once():
-                scores = recorder.full_scores()
+            scores = recorder.full_scores()
         recorder.say_goodbye(scores)
     if stop.signum or state.step < config.steps:
         raise Interrupted(stop.signum or signal.SIGTERM)

@@ -8,6 +8,14 @@ from typing import Literal
 
 import torch
 
+from sngan.errors import UserError
+
+
+def check_precision(kind: Literal["fp32", "tf32", "bf16"], device: torch.device) -> None:
+    """Raises `UserError` for arithmetic that the device does not have."""
+    if kind == "tf32" and device.type != "cuda":
+        raise UserError(f"precision=tf32 is arithmetic of NVIDIA GPUs, and the device is {device.type}; use precision=fp32 or bf16")
+
 
 @contextmanager
 def precision(kind: Literal["fp32", "tf32", "bf16"], device: torch.device) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Any, Literal, Self
 
 import torch
@@ -10,7 +12,7 @@ from sngan.config import Config, Protocol
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.evaluation.pictures import grid
-from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
+from sngan.evaluation.sampling import balanced_labels, batch_norm, latents, prepared, samples
 from sngan.evaluation.score import Scorer, better
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
@@ -18,6 +20,9 @@ from sngan.training import checkpoint
 from sngan.training.log import History, RunLog, read_lines
 from sngan.training.run_folder import RunFolder
 from sngan.training.state import TrainState
+from sngan.training.stop import Interrupted, StopRequest
+
+Role = Literal["quick", "full"]
 
 N_SHOWN = 100
 """Samples in a grid, ten a row."""
@@ -26,8 +31,10 @@ N_SHOWN = 100
 class Recorder:
     """Writes what a run leaves behind into its folder, and tells the terminal."""
 
-    def __init__(self, config: Config, spec: ImageSpec, run: RunFolder, scorer: Scorer | None, state: TrainState):
-        self.config, self.spec, self.run, self.scorer, self.state = config, spec, run, scorer, state
+    def __init__(
+        self, config: Config, spec: ImageSpec, run: RunFolder, scorer: Scorer | None, state: TrainState, stop: StopRequest
+    ):
+        self.config, self.spec, self.run, self.scorer, self.state, self.stop = config, spec, run, scorer, state, stop
         self.device = next(state.G.parameters()).device
         run.begin({"from_step": state.step, "device": str(self.device), "versions": versions()})
         self.log = RunLog(run.path, step=state.step, steps=config.steps, images_per_step=config.d_steps * config.batch)
@@ -51,22 +58,33 @@ class Recorder:
         broken = self.history.first_broken()
         if broken is None:
             return
-        good = checkpoint.latest(self.run.checkpoints)
         raise UserError(
-            f"a loss became NaN or infinite at step {self.state.step - self.history.steps + broken + 1}; "
-            f"{f'the last good checkpoint is {good}' if good else 'there is no checkpoint before it'}\n"
+            f"a loss became NaN or infinite at step {self.state.step - self.history.steps + broken + 1}; {self._last_good()}\n"
             "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
         )
 
     def save(self) -> None:
-        """Saves the state, unless this step is saved already, and removes the checkpoints that `keep` does not ask for."""
+        """Saves the state, unless this step is saved already, and removes the checkpoints that `keep` does not ask for.
+
+        Raises `UserError`, and leaves the checkpoints as they are, when a loss or a weight is not finite or the disk does not take it.
+        """
         self.check_finite()
-        checkpoint.save(self.state, self.config, self.spec, self.run.checkpoints)
-        best = self.run.best()
-        checkpoint.prune(self.run.checkpoints, self.config.keep, best["step"] if best else None)
+        if not self.state.is_finite():
+            raise UserError(
+                f"the weights after step {self.state.step} hold NaN or infinity and are not saved; {self._last_good()}\n"
+                "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
+            )
+        try:
+            checkpoint.save(self.state, self.config, self.spec, self.run.checkpoints)
+            checkpoint.prune(self.run.checkpoints, self.config.keep, self.best_step())
+        except OSError as error:
+            raise UserError(
+                f"step {self.state.step} cannot be saved in {self.run.checkpoints} ({error.strerror}); {self._last_good()}\n"
+                "make room, or give the folder back its rights; the same command goes on from there"
+            ) from None
 
     def samples(self) -> None:
-        """Writes a grid of samples from latents that stay the same during the run; with labels a column is a class of ten."""
+        """Writes a grid of samples from latents that stay the same during the run; labels go 0, 1, … along the rows."""
         z = latents(N_SHOWN, self.state.G.z_dim, seed=self.config.seed)
         y = balanced_labels(N_SHOWN, self.spec.n_classes)
         G, _ = prepared(self.state.G_ema, self.config, "ema")
@@ -75,27 +93,33 @@ class Recorder:
 
     def quick_score(self) -> None:
         """Scores the state by `config.quick`, once a step; the checkpoint of the best so far is kept."""
-        assert self.config.quick is not None
-        if self._recorded("quick", self.state.step):
-            return
         self.check_finite()
-        scores = self._score(self.state.G_ema, self.config.quick, "quick", self.state.step)
-        name, value = next(iter(scores.items()))
-        best = self.run.best()
-        if best is None or best["score"] != name or better(name, value, best["value"]):
-            checkpoint.save(self.state, self.config, self.spec, self.run.checkpoints)
-            self.run.write_best(self.state.step, name, value)
+        self._score(self.state.G_ema, "quick", self.state.step)
+        if self.best_step() == self.state.step:
+            self.save()
+
+    def best_step(self) -> int | None:
+        """The step of the best quick score so far, by the protocol's first metric; None without scores."""
+        best: tuple[int, float] | None = None
+        for line in self._records("quick"):
+            name, value = next(iter(line["scores"].items()))
+            if best is None or better(name, value, best[1]):
+                best = line["step"], value
+        return best[0] if best else None
 
     def full_scores(self) -> dict[str, dict[str, float]]:
-        """Scores the last checkpoint, and the one that the quick score found best, by `config.protocol`, each once: scores by 'last' and 'best'."""
-        assert self.config.protocol is not None
-        best, saved = self.run.best(), checkpoint.steps_saved(self.run.checkpoints)
-        chosen = {"last": self.state.step, "best": best["step"] if best and best["step"] in saved else self.state.step}
+        """Scores the last checkpoint, and the one that the quick score found best, by `config.protocol`, each once.
+
+        Gives the scores of 'last' and 'best'; {} when a stop was asked for.
+        """
+        saved = checkpoint.steps_saved(self.run.checkpoints)
+        best = self.best_step()
+        chosen = {"last": self.state.step, "best": best if best in saved and best is not None else self.state.step}
         for step in dict.fromkeys(chosen.values()):
-            if not self._recorded("full", step):
-                G = checkpoint.load_generator(checkpoint.open_checkpoint(saved[step])).to(self.device)
-                self._score(G, self.config.protocol, "full", step)
-        return {which: self._recorded("full", step)["scores"] for which, step in chosen.items()}
+            G = checkpoint.load_generator(checkpoint.open_checkpoint(saved[step])).to(self.device)
+            self._score(G, "full", step)
+        scored = {line["step"]: line["scores"] for line in self._records("full")}
+        return {which: scored[step] for which, step in chosen.items()} if set(chosen.values()) <= scored.keys() else {}
 
     def say_goodbye(self, scores: dict[str, dict[str, float]]) -> None:
         """Says how the run ended, and where to look."""
@@ -103,12 +127,20 @@ class Recorder:
         if step < steps:
             self.log.say(f"stopped after step {step} of {steps}, which is saved; the same command goes on from there")
             return
+        if self.config.protocol and not scores:
+            self.log.say(f"stopped after all {steps} steps, which are saved, and before the full score; the same command takes it")
+            return
         for which, named in scores.items():
             self.log.say(f"{which} checkpoint: " + "  ".join(f"{name} {value:.4g}" for name, value in named.items()))
+        plain = re.fullmatch(r"[\w./+-]+", str(folder))
+        argument = f"run={folder}" if plain else f"'run=\"{folder}\"'"
         self.log.say(
-            f"done: {steps} steps in {folder}\n  samples      {folder}/samples\n  curves       tensorboard --logdir {folder}"
+            f"done: {steps} steps in {folder}\n"
+            f"  samples      {folder / 'samples'}\n"
+            f"  curves       tensorboard --logdir {shlex.quote(str(folder))}\n"
+            f"  checkpoints  {self.run.checkpoints}\n"
+            f"  more images  sngan sample {argument}"
         )
-        self.log.say(f"  checkpoints  {self.run.checkpoints}\n  more images  sngan sample run={folder}")
 
     def __enter__(self) -> Self:
         return self
@@ -116,23 +148,36 @@ class Recorder:
     def __exit__(self, *exception: object) -> None:
         self.log.close()
 
-    def _score(self, G: Generator, protocol: Protocol, role: Literal["quick", "full"], step: int) -> dict[str, float]:
+    def _score(self, G: Generator, role: Role, step: int) -> None:
+        """Takes and records a score, unless it is recorded or a stop is asked for before it is there."""
         assert self.scorer is not None
-        G, batch_norm = prepared(G, self.config, "ema")
-        record = self.scorer.score(G, protocol)
-        self.log.scores(step, {"by": "train", "role": role, "step": step, "weights": "ema", "batch_norm": batch_norm, **record})
-        return record["scores"]
+        if any(line["step"] == step for line in self._records(role)):
+            return
+        try:
+            with self.stop.at_once():
+                G, _ = prepared(G, self.config, "ema")
+                scored = self.scorer.score(G, self._protocol(role))
+        except Interrupted:
+            return
+        self.log.scores(step, {"by": "train", "role": role, "step": step, **self._how(role), **scored})
 
-    def _recorded(self, role: str, step: int) -> dict[str, Any]:
-        """The record of a score of this run's own; {} if it was not taken or the protocol has changed since."""
-        protocol = {"quick": self.config.quick, "full": self.config.protocol}[role]
-        assert protocol is not None and self.scorer is not None
-        for line in read_lines(self.run.path / "metrics.jsonl"):
-            same = line.get("role") == role and line["step"] == step
-            if (
-                same
-                and line["protocol"] == protocol.model_dump(mode="json")
-                and line["extractor"]["sha256"] == self.scorer.extractor.sha256
-            ):
-                return line
-        return {}
+    def _records(self, role: Role) -> list[dict[str, Any]]:
+        """This run's own scores, as far as they were taken in the way that is asked for now."""
+        how = self._how(role)
+        lines = (line for line in read_lines(self.run.path / "metrics.jsonl") if line.get("role") == role)
+        return [line for line in lines if all(line.get(key) == value for key, value in how.items())]
+
+    def _how(self, role: Role) -> dict[str, Any]:
+        """What makes two scores comparable."""
+        if self.scorer is None:
+            return {}
+        return {"weights": "ema", "batch_norm": batch_norm(self.config, "ema"), **self.scorer.provenance(self._protocol(role))}
+
+    def _protocol(self, role: Role) -> Protocol:
+        protocol = self.config.quick if role == "quick" else self.config.protocol
+        assert protocol is not None
+        return protocol
+
+    def _last_good(self) -> str:
+        good = checkpoint.latest(self.run.checkpoints)
+        return f"the last good checkpoint is {good}" if good else "there is no checkpoint before it"

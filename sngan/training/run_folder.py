@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -50,12 +51,18 @@ class RunFolder:
         self.path = config.run_dir
         self.checkpoints = self.path / "checkpoints"
         self.config = config
-        self._created = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self._created: list[Path] = []
         self._begun = False
+        lock = self.path / ".lock"
         try:
+            self._created = [path for path in (lock, self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock: IO[str] = (self.path / ".lock").open("w")
+            self._lock: IO[str] = lock.open("w")
+            for folder in (self.path / "samples", self.checkpoints):
+                if folder.exists() and not folder.is_dir():
+                    raise NotADirectoryError(None, f"{folder.name} is a file")
         except OSError as error:
+            self._remove_created()
             raise UserError(f"run_dir={self.path} cannot be written ({error.strerror}); give another run_dir=DIR") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,17 +83,19 @@ class RunFolder:
         """Writes the config, and adds this session to run.json."""
         self._begun = True
         write_json(self.path / "config.json", self.config.model_dump(mode="json"))
-        record = read_json(self.path / "run.json") or {"sessions": []}
-        record["sessions"].append(session)
-        write_json(self.path / "run.json", record)
+        sessions = (read_json(self.path / "run.json") or {}).get("sessions", [])
+        write_json(self.path / "run.json", {"sessions": [*sessions, session]})
 
     def close(self) -> None:
         """Lets other processes open the folder; what opening it made is removed if the run did not begin."""
-        if self._created and not self._begun:
-            (self.path / ".lock").unlink()
-            for folder in self._created:
-                folder.rmdir()
+        if not self._begun:
+            self._remove_created()
         self._lock.close()
+
+    def _remove_created(self) -> None:
+        for path in self._created:
+            with suppress(OSError):  # not there, or not empty any more
+                path.unlink() if path.name == ".lock" else path.rmdir()
 
     def __enter__(self) -> Self:
         return self
@@ -94,18 +103,13 @@ class RunFolder:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def best(self) -> dict[str, Any] | None:
-        """The best quick score so far: its `step`, its name `score` and its `value`."""
-        return read_json(self.path / "best.json")
-
-    def write_best(self, step: int, score: str, value: float) -> None:
-        """Records a new best."""
-        write_json(self.path / "best.json", {"step": step, "score": score, "value": value})
-
     def _check_config(self) -> None:
         before = read_json(self.path / "config.json")
         if before is None:
-            return
+            newest = latest(self.checkpoints)
+            if newest is None:
+                return
+            before = read_json(newest / "config.json") or {}
         if self.config.resume == "never":
             raise UserError(f"run_dir={self.path} already holds a run and resume=never; give another run_dir=DIR, name=… or seed=N")
         changes = differences(before, self.config.model_dump(mode="json"))

@@ -31,6 +31,11 @@ class TrainState:
         """By the names of their files in a checkpoint."""
         return {"generator": self.G_ema, "generator_raw": self.G, "discriminator": self.D}
 
+    def is_finite(self) -> bool:
+        """Whether every weight and statistic is; waits for the device."""
+        tensors = [t for network in self.networks().values() for t in network.state_dict().values() if t.is_floating_point()]
+        return bool(torch.stack([t.isfinite().all() for t in tensors]).all())
+
 
 def build_networks(config: Config, spec: ImageSpec) -> tuple[Generator, SpectralNorm]:
     """G and D for these images, on the CPU, with initial weights that depend on `config.seed` alone.

@@ -20,12 +20,12 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """Listens for SIGINT and SIGTERM while it is entered; the first one is remembered, a second SIGINT interrupts at once."""
+    """Listens for SIGINT and SIGTERM while it is entered; the first one is remembered, a second one interrupts at once."""
 
     signum: int | None = None
 
     def __init__(self) -> None:
-        self._at_once = self._again = False
+        self._at_once = False
 
     def __enter__(self) -> StopRequest:
         # signals reach only the main thread, and only there may handlers be set
@@ -46,18 +46,15 @@ class StopRequest:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, a request ends the block right away: for long work that changes nothing, such as scoring."""
+        """Inside, a request raises `Interrupted` right away: for long work that changes nothing, such as loading and scoring."""
         self._at_once = True
         try:
             yield
-        except Interrupted:
-            if self._again:
-                raise
         finally:
             self._at_once = False
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        self._again = self.signum is not None
+        again = self.signum is not None
         self.signum = signum
-        if self._at_once or self._again:
+        if self._at_once or again:
             raise Interrupted(signum)

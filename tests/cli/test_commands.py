@@ -80,6 +80,26 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "precision=fp16"], "precision=fp16: input should be 'fp32', 'tf32' or 'bf16'"),
         (["train", "words without sense"], "not an override; write KEY=VALUE"),
         (["train", "--colour"], "unknown flag --colour"),
+        (["train", "--cfg", "everything"], "--cfg everything: needs one of job, hydra, all"),
+        (["train", "--config-dir"], "--config-dir : needs a value"),
+        (["train", "-m", "loss=hinge,bce", "steppes=1"], "unknown key steppes; did you mean steps?"),
+        (["train", "-m", "loss=hing,bce"], "loss=hing: no such choice"),
+        (["train", "protocol=null"], "a group takes the name of a choice"),
+        (["train", "~plugins"], "plugins is missing"),
+        (["train", "plugins=[1]"], "plugins"),
+        (["train", "seed=99999999999999999999999"], "seed=99999999999999999999999"),
+        (["train", "name=../up"], "name=../up"),
+        (["train", "name=''"], "name="),
+        (["train", "run_dir=" + "x" * 300], "cannot be written"),
+        (["train", "g_batch=1"], "g_batch=1: input should be greater than or equal to 2"),
+        (["train", "precision=tf32", "device=cpu"], "precision=tf32 is arithmetic of NVIDIA GPUs"),
+        (
+            ["train", "extractor=inception", "quick.splits=500", "quick.n=100"],
+            "quick.splits=500: there are only quick.n=100 samples",
+        ),
+        (["evaluate", "run=nowhere", "protocol=none"], "protocol=none takes no score"),
+        (["evaluate", "run=nowhere", "extractor.weights=x"], "choose one with extractor=… first"),
+        (["-sc", "install=powershell"], "-sc takes install=SHELL"),
         (["train", "--config-dir", "nowhere"], "nowhere' not found"),
         (["train", "data=npz"], "data.path is needed"),
         (["train", "data=npz", "data.path=nowhere.npz"], "data.path=nowhere.npz: no such file"),
@@ -89,7 +109,7 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "generator.widths=[8,8,8,8,8,8,8]"], "must be a multiple of 64, not 32"),
         (["train", "conditional=true"], "use generator=resnet"),
         (["train", "run_dir=/dev/null/run"], "run_dir=/dev/null/run cannot be written"),
-        (["train", "quick.splits=5000", "data.n_train=16"], "quick.splits=5000"),
+        (["train", "quick.splits=5000"], "quick.splits=5000"),
         (["evaluate"], "give one of run=DIR (its latest checkpoint) and checkpoint=DIR"),
         (["evaluate", "run=nowhere"], "run=nowhere: no such folder"),
         (["sample", "checkpoint=nowhere"], "checkpoint=nowhere: no checkpoint there"),
@@ -203,6 +223,48 @@ def test_overrides_and_flags_come_in_any_order(capsys: Capture) -> None:
     assert capsys.readouterr().out.splitlines()[1:] == ["name: bce", "saturating: true"]
 
 
+def test_a_typo_beside_ones_own_choice_and_a_file_that_is_not_yaml(capsys: Capture) -> None:
+    Path("mine/loss").mkdir(parents=True)
+    Path("mine/loss/soft.yaml").write_text("name: bce\nsaturating: true\n")
+    Path("mine/loss/broken.yaml").write_text("name: [bce\n")
+    assert main(["train", "--config-dir=mine", "loss=soft", "stepps=3"]) == 2
+    assert "unknown key stepps; did you mean steps?" in capsys.readouterr().err
+    assert main(["train", "--config-dir=mine", "loss=broken"]) == 2
+    err = capsys.readouterr().err
+    assert "not YAML" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_plugin_beside_the_command_is_found_and_its_faults_are_told(capsys: Capture) -> None:
+    Path("broken_plugin_of_a_test.py").write_text("this is no Python\n")
+    assert main(["train", "plugins=[broken_plugin_of_a_test]"]) == 2
+    err = capsys.readouterr().err
+    assert "plugins=broken_plugin_of_a_test: SyntaxError" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_run_with_a_plugins_loss_can_be_sampled_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sngan import registry
+
+    monkeypatch.setitem(registry._builders, "loss", dict(registry._builders["loss"]))
+    Path("mine/loss").mkdir(parents=True)
+    Path("mine/loss/test_plugin_loss.yaml").write_text("name: test_plugin_loss\n")
+    Path("plugin_of_a_test.py").write_text(
+        "from sngan import register\nfrom sngan.losses.hinge import hinge\n\n"
+        "@register('loss', 'test_plugin_loss')\ndef mine():\n    return hinge()\n"
+    )
+    words = ["plugins=[plugin_of_a_test]", "--config-dir", "mine", "loss=test_plugin_loss", "protocol=none", "run_dir=run"]
+    assert main(["train", *TINY, *words]) == 0
+    registry._builders["loss"].pop("test_plugin_loss")
+    assert main(["sample", "run=run", "n=1"]) == 0
+
+
+def test_pictures_of_a_larger_set_are_not_mixed_with_new_ones(trained: Path, capsys: Capture) -> None:
+    assert main(["sample", f"run={trained}", "n=4", "out=pictures"]) == 0
+    assert main(["sample", f"run={trained}", "n=2", "out=pictures"]) == 2
+    assert "out=pictures holds pictures of a larger set (00002.png" in capsys.readouterr().err
+
+
 def test_a_sweep_gives_each_job_a_folder_and_goes_on_after_a_failure(capsys: Capture) -> None:
     words = [*TINY, "protocol=none", "loss=hinge,bce", "optimizer.lr=1e-3,-1", "name=sweep"]
     assert main(["train", *words, "-m"]) == 2
@@ -216,7 +278,9 @@ def test_a_sweep_gives_each_job_a_folder_and_goes_on_after_a_failure(capsys: Cap
 
 
 def test_the_run_folder_is_named_from_the_config(capsys: Capture) -> None:
-    words = [w for w in TINY if not w.startswith(("discriminator", "generator", "data", "batch", "g_batch", "ema", "steps"))]
+    words = [
+        w for w in TINY if not w.startswith(("discriminator", "generator", "data", "batch", "g_batch", "ema", "optim", "steps"))
+    ]
     assert main(["train", *words, "protocol=none", "steps=1", "batch=4", "g_batch=4", "data.n_train=16", "seed=5"]) == 0
     assert [str(path) for path in Path("runs/shapes").glob("*/*")] == [
         "runs/shapes/batch-4+data.n_train-16+g_batch-4+steps-1/seed5"

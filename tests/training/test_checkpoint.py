@@ -126,3 +126,22 @@ def test_the_last_few_the_milestones_and_the_best_are_kept(config: Config) -> No
         save(fresh(config, step), config, SPEC, folder)
     prune(folder, Keep(last=2, every=3), best=1)
     assert list(steps_saved(folder)) == [1, 3, 6, 7, 8]
+
+
+@pytest.mark.parametrize("changes", [{"step": -3}, {"step": "six"}, {"sha256": []}, {"image": {"resolution": "32"}}])
+def test_a_manifest_of_nonsense_is_refused(config: Config, changes: dict[str, object]) -> None:
+    path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
+    manifest = json.loads((path / "checkpoint.json").read_text())
+    (path / "checkpoint.json").write_text(json.dumps({**manifest, **changes}))
+    with pytest.raises(UserError, match=r"is damaged: checkpoint\.json"):
+        open_checkpoint(path)
+
+
+def test_an_optimiser_state_of_another_kind_is_refused(config: Config) -> None:
+    path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
+    torch.save({"something": "else"}, path / "state.pt")
+    manifest = json.loads((path / "checkpoint.json").read_text())
+    manifest["sha256"]["state.pt"] = checkpoint.sha256_of(path / "state.pt")
+    (path / "checkpoint.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"state\.pt does not fit"):
+        restore(fresh(config), open_checkpoint(path))

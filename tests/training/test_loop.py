@@ -67,7 +67,9 @@ def test_each_score_carries_its_protocol(tiny: Tiny) -> None:
     train(config)
     for line in read_lines(config.run_dir / "metrics.jsonl"):
         assert line["protocol"]["n"] == 32
-        assert line["reference"] == {"data": "shapes", "split": "train", "n": 64}
+        reference = line["reference"]
+        assert (reference["data"], reference["split"], reference["n"]) == ("shapes", "train", 64)
+        assert reference["options"] == {"name": "shapes", "n_train": 64, "n_test": 16, "seed": 0}
         assert len(line["extractor"]["sha256"]) == 64
         assert line["weights"] == "ema"
         assert line["batch_norm"] == "recalibrated over 2 batches of 8"
@@ -151,7 +153,9 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_from_there(
     assert final_weights(Path("whole")) == final_weights(Path("broken"))
 
 
-def test_a_signal_ends_a_score_at_once_and_the_score_is_taken_when_the_run_goes_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_ends_a_score_at_once_and_the_score_is_taken_when_the_run_goes_on(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sngan.evaluation import fidelity
 
     extract, calls = fidelity.extract, []
@@ -169,7 +173,11 @@ def test_a_signal_ends_a_score_at_once_and_the_score_is_taken_when_the_run_goes_
             train(tiny("run_dir=run", "save_every=0"))
     assert list(steps_saved(Path("run/checkpoints"))) == [0, 3]  # the best so far, and where it stopped
     train(tiny("run_dir=run"))
-    assert [(line["role"], line["step"]) for line in read_lines(Path("run/metrics.jsonl"))][:3] == [("quick", 0), ("quick", 3), ("quick", 6)]
+    assert [(line["role"], line["step"]) for line in read_lines(Path("run/metrics.jsonl"))][:3] == [
+        ("quick", 0),
+        ("quick", 3),
+        ("quick", 6),
+    ]
 
 
 def test_sigkill_at_any_moment_costs_nothing_but_time(tmp_path: Path) -> None:
@@ -254,7 +262,135 @@ def test_the_best_checkpoint_and_the_last_few_are_kept(tiny: Tiny, monkeypatch: 
     monkeypatch.setattr("sngan.evaluation.fidelity.frechet_distance", lambda *_: next(distances, 1.0))
     train(tiny("run_dir=run", "steps=9", "save_every=1", "keep.last=2", "keep.every=4"))
     assert list(steps_saved(Path("run/checkpoints"))) == [3, 4, 8, 9]
-    assert json.loads(Path("run/best.json").read_text()) == {"step": 3, "score": "fd_32_shapes-train_small_resnet", "value": 2.0}
+    assert Path("run/checkpoints/step-00000003/checkpoint.json").exists()  # the best
+
+
+def test_the_best_survives_a_kill_between_its_score_and_its_checkpoint(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sngan.training import checkpoint
+
+    save, killed = checkpoint.save, []
+
+    def fragile(state: TrainState, *args: object) -> Path:
+        if state.step == 3 and not killed:
+            killed.append(state.step)
+            raise RuntimeError("the power went out")
+        return save(state, *args)
+
+    scores = {0: 9.0, 3: 2.0, 6: 5.0, 9: 4.0}
+    taken = iter([9.0, 2.0])
+    monkeypatch.setattr("sngan.evaluation.fidelity.frechet_distance", lambda *_: next(taken))
+    monkeypatch.setattr(checkpoint, "save", fragile)
+    with pytest.raises(RuntimeError, match="power"):
+        train(tiny("run_dir=run", "steps=9", "save_every=0"))
+    taken = iter([scores[3], scores[6], scores[9], 1.0, 1.0])
+    train(tiny("run_dir=run", "steps=9", "save_every=0"))
+    assert list(steps_saved(Path("run/checkpoints"))) == [3, 9]
+    assert [line["step"] for line in read_lines(Path("run/metrics.jsonl")) if line["role"] == "full"] == [9, 3]
+
+
+def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = loop.train_step
+
+    def breaking(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+        stats = play(state, *args, **kwargs)
+        if state.step == 3:
+            next(state.G.buffers()).fill_(float("inf"))  # after the losses of this step
+        return stats
+
+    monkeypatch.setattr(loop, "train_step", breaking)
+    with pytest.raises(
+        UserError, match=r"weights after step 4 hold NaN or infinity .* last good checkpoint is run/checkpoints/step-00000002"
+    ):
+        train(tiny("run_dir=run", "protocol=none", "sample_every=0"))
+    assert list(steps_saved(Path("run/checkpoints"))) == [2]
+
+
+def test_a_forced_change_of_the_optimiser_takes_effect(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    play = loop.train_step
+
+    def watched(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+        seen.append(state.D_optimizer.param_groups[0]["betas"])
+        return play(state, *args, **kwargs)
+
+    train(tiny("run_dir=run", "protocol=none"))
+    monkeypatch.setattr(loop, "train_step", watched)
+    train(tiny("run_dir=run", "protocol=none", "steps=7", "optimizer.betas=[0.5,0.99]", "resume=force"))
+    assert seen == [(0.5, 0.99)]
+
+
+def test_the_learning_rate_falls_as_the_schedule_says(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = []
+    play = loop.train_step
+
+    def watched(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+        rates.append([float(o.param_groups[0]["lr"]) for o in (state.G_optimizer, state.D_optimizer)])
+        return play(state, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    train(tiny("run_dir=run", "protocol=none", "optimizer.decay=linear", "optimizer.lr=6.0"))
+    assert rates == [[6.0, 6.0], [5.0, 5.0], [4.0, 4.0], [3.0, 3.0], [2.0, 2.0], [1.0, 1.0]]
+
+
+def test_precision_reaches_the_step(tiny: Tiny) -> None:
+    train(tiny("run_dir=fp32", "protocol=none"))
+    train(tiny("run_dir=bf16", "protocol=none", "precision=bf16"))
+    assert final_weights(Path("fp32")) != final_weights(Path("bf16"))
+
+
+def test_decay_of_the_average_reaches_the_step_and_changes_the_average_alone(tiny: Tiny) -> None:
+    for decay in ("0.5", "0.9"):
+        train(tiny(f"run_dir=ema{decay}", "protocol=none", f"ema.decay={decay}"))
+    first, second = final_weights(Path("ema0.5")), final_weights(Path("ema0.9"))
+    assert first["generator.safetensors"] != second["generator.safetensors"]
+    assert first["generator_raw.safetensors"] == second["generator_raw.safetensors"]
+    assert first["discriminator.safetensors"] == second["discriminator.safetensors"]
+
+
+def test_a_signal_during_the_full_score_says_that_it_is_still_to_come(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the signal should have ended the score")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sngan.evaluation.fidelity.frechet_distance", interrupted)
+        with pytest.raises(Interrupted):
+            train(tiny("run_dir=run", "evaluate_every=0"))
+    assert "before the full score; the same command takes it" in capfd.readouterr().out
+    assert train(tiny("run_dir=run", "evaluate_every=0"))["last"]
+
+
+def test_a_signal_while_loading_leaves_nothing_behind(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sngan.data.shapes import Shapes
+
+    def interrupted(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the signal should have ended the loading")
+
+    monkeypatch.setattr(Shapes, "load", interrupted)
+    Path("mine").mkdir()
+    for run in ("new/run", "mine"):
+        with pytest.raises(Interrupted):
+            train(tiny(f"run_dir={run}"))
+    assert [str(path) for path in Path().rglob("*")] == ["mine"]
+
+
+def test_half_a_checkpoint_without_its_manifest_is_written_again(tiny: Tiny) -> None:
+    half = Path("run/checkpoints/step-00000006")
+    half.mkdir(parents=True)
+    (half / "generator.safetensors").write_bytes(b"half")
+    train(tiny("run_dir=run", "protocol=none"))
+    assert max(steps_saved(Path("run/checkpoints"))) == 6
+
+
+@pytest.mark.parametrize(("file", "content"), [("config.json", '{"name": "sh'), ("run.json", "["), ("scalars.jsonl", "none\n")])
+def test_a_damaged_file_of_the_run_is_named(tiny: Tiny, file: str, content: str) -> None:
+    train(tiny("run_dir=run", "protocol=none"))
+    Path("run", file).write_text(content)
+    with pytest.raises(UserError, match=rf"run/{file}"):
+        train(tiny("run_dir=run", "protocol=none", "steps=7"))
 
 
 def test_an_interval_of_0_switches_its_action_off(tiny: Tiny) -> None:

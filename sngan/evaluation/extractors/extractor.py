@@ -38,6 +38,11 @@ class Extractor:
         return self.network(self.weights).requires_grad_(False).eval().to(device)
 
 
+def label_of(path: Path, sha256: str) -> str:
+    """What score names call a weights file of one's own: its stem, and its hash too where the stem is the name of a known network."""
+    return f"{path.stem}-{sha256[:8]}" if path.stem in ("inception", "small_resnet") else path.stem
+
+
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, path: Path, what: str) -> None:
     """Raises `UserError` unless `found` has the names and shapes of `expected`, and finite floating-point numbers.
 

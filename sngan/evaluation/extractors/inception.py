@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sngan.errors import UserError
-from sngan.evaluation.extractors.extractor import Extractor, check_tensors
+from sngan.evaluation.extractors.extractor import Extractor, check_tensors, label_of
 from sngan.provenance import sha256_of
 from sngan.registry import register
 
@@ -39,7 +39,7 @@ def inception(*, weights: Path | None) -> Extractor:
     sha256 = sha256_of(path)
     published = sha256.startswith(PUBLISHED_SHA256)
     return Extractor(
-        label="inception" if published else path.stem,
+        label="inception" if published else label_of(path, sha256),
         weights=path,
         sha256=sha256,
         distance="fid" if published else "fd",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sngan.errors import UserError
-from sngan.evaluation.extractors.extractor import Extractor, check_tensors
+from sngan.evaluation.extractors.extractor import Extractor, check_tensors, label_of
 from sngan.provenance import sha256_of
 from sngan.registry import register
 
@@ -39,7 +39,9 @@ def small_resnet(*, weights: Path | None) -> Extractor:
         raise UserError(f"extractor=small_resnet: {SHIPPED} is missing or damaged; install sngan again")
     path = SHIPPED if weights is None else weights
     read(path)
-    return Extractor(label=path.stem, weights=path, sha256=sha256_of(path), distance="fd", network=_network)
+    sha256 = sha256_of(path)
+    label = "small_resnet" if weights is None else label_of(path, sha256)
+    return Extractor(label=label, weights=path, sha256=sha256, distance="fd", network=_network)
 
 
 class Block(nn.Module):
