@@ -35,6 +35,7 @@ class Recorder:
         self, config: Config, spec: ImageSpec, run: RunFolder, scorer: Scorer | None, state: TrainState, stop: StopRequest
     ):
         self.config, self.spec, self.run, self.scorer, self.state, self.stop = config, spec, run, scorer, state, stop
+        self._protocols: dict[Role, Protocol | None] = {"quick": config.quick, "full": config.protocol}
         self.device = next(state.G.parameters()).device
         run.begin({"from_step": state.step, "device": str(self.device), "versions": versions()})
         self.log = RunLog(run.path, step=state.step, steps=config.steps, images_per_step=config.d_steps * config.batch)
@@ -150,13 +151,14 @@ class Recorder:
 
     def _score(self, G: Generator, role: Role, step: int) -> None:
         """Takes and records a score, unless it is recorded or a stop is asked for before it is there."""
-        assert self.scorer is not None
+        protocol = self._protocols[role]
+        assert self.scorer is not None and protocol is not None
         if any(line["step"] == step for line in self._records(role)):
             return
         try:
             with self.stop.at_once():
                 G, _ = prepared(G, self.config, "ema")
-                scored = self.scorer.score(G, self._protocol(role))
+                scored = self.scorer.score(G, protocol)
         except Interrupted:
             return
         self.log.scores(step, {"by": "train", "role": role, "step": step, **self._how(role), **scored})
@@ -169,14 +171,10 @@ class Recorder:
 
     def _how(self, role: Role) -> dict[str, Any]:
         """What makes two scores comparable."""
-        if self.scorer is None:
+        protocol = self._protocols[role]
+        if self.scorer is None or protocol is None:
             return {}
-        return {"weights": "ema", "batch_norm": batch_norm(self.config, "ema"), **self.scorer.provenance(self._protocol(role))}
-
-    def _protocol(self, role: Role) -> Protocol:
-        protocol = self.config.quick if role == "quick" else self.config.protocol
-        assert protocol is not None
-        return protocol
+        return {"weights": "ema", "batch_norm": batch_norm(self.config, "ema"), **self.scorer.provenance(protocol)}
 
     def _last_good(self) -> str:
         good = checkpoint.latest(self.run.checkpoints)

@@ -393,6 +393,11 @@ def test_a_damaged_file_of_the_run_is_named(tiny: Tiny, file: str, content: str)
         train(tiny("run_dir=run", "protocol=none", "steps=7"))
 
 
+def test_a_run_may_be_scored_at_its_end_alone(tiny: Tiny) -> None:
+    train(tiny("run_dir=run", "protocol@quick=none"))
+    assert [(line["role"], line["step"]) for line in read_lines(Path("run/metrics.jsonl"))] == [("full", 6)]
+
+
 def test_an_interval_of_0_switches_its_action_off(tiny: Tiny) -> None:
     train(tiny("run_dir=run", "log_every=0", "sample_every=0", "save_every=0", "evaluate_every=0", "protocol=none"))
     assert read_lines(Path("run/scalars.jsonl")) == []
