@@ -25,6 +25,9 @@ from pydantic import (
 from sngan import registry
 from sngan.errors import UserError, explain
 
+MOST_SAMPLES = 1_000_000
+"""All latents of a request are in memory at once: 0.5 GB of them."""
+
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Batch = Annotated[int, Field(ge=2)]
@@ -89,7 +92,7 @@ class Protocol(Section):
     """How a score is taken; its parts are in the score's name and record."""
 
     name: str
-    n: Annotated[int, Field(ge=2)]
+    n: Annotated[int, Field(ge=2, le=MOST_SAMPLES)]
     """How many samples."""
     reference: Literal["train", "test"]
     """The split of real images to compare with."""
@@ -151,7 +154,7 @@ class Evaluate(Section):
     weights: Literal["ema", "raw"]
     protocol: Protocol | None
     extractor: Component | None
-    n: Annotated[int, Field(ge=2)] | None
+    n: Annotated[int, Field(ge=2, le=MOST_SAMPLES)] | None
     device: Literal["auto", "cpu", "cuda", "mps"]
     data: Data | None
     """Reference images other than those the run was trained on."""
@@ -164,7 +167,7 @@ class Sample(Section):
     run: Path | None
     checkpoint: Path | None
     weights: Literal["ema", "raw"]
-    n: PositiveInt
+    n: Annotated[int, Field(ge=1, le=MOST_SAMPLES)]
     seed: Seed
     label: NonNegativeInt | None
     out: Path

@@ -38,7 +38,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(autouse=True)
-def _leaves_the_global_generator_alone() -> None:
+def _with_the_same_random_numbers() -> None:
     torch.manual_seed(0)
 
 

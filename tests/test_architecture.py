@@ -23,7 +23,7 @@ ORDER = [
     {"training.step"},
     {"training.inputs", "evaluation.fidelity", "evaluation.protocol", "evaluation.sampling", "evaluation.pictures"},
     {"training.checkpoint", "training.log", "training.run_folder", "evaluation.score"},
-    {"training.recorder", "evaluation.evaluate"},
+    {"training.recorder", "evaluation.evaluate", "evaluation.sample"},
     {"training.loop"},
     {"cli", "__main__"},
 ]

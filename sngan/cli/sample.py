@@ -2,66 +2,19 @@
 
 from __future__ import annotations
 
-import math
+from omegaconf import DictConfig
 
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
-from sngan import devices
 from sngan.cli.compose import to_dict, typed
 from sngan.cli.hydra_app import run
 from sngan.config import Sample
-from sngan.errors import UserError
-from sngan.evaluation.pictures import grid, write_png
-from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
-from sngan.training.checkpoint import find, load_generator
-
-N_GRID = 100
-"""At most so many images are shown in the grid."""
+from sngan.evaluation.sample import sample
 
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns the exit code."""
-    return run("sample", lambda cfg: sample(typed(Sample, to_dict(cfg))), argv)
+    return run("sample", _sample, argv)
 
 
-def sample(request: Sample) -> None:
-    """Writes `out/00000.png` … and `out/grid.png`. Image i is a function of (seed, i); raises `UserError` before anything is written."""
-    device = devices.resolve(request.device)
-    checkpoint = find(request.run, request.checkpoint)
-    config = checkpoint.config()
-    G = load_generator(checkpoint, weights=request.weights).to(device)
-    y = _labels(request, G.n_classes)
-    _check_out(request)
-    z = latents(request.n, G.z_dim, seed=request.seed)
-    G, _ = prepared(G, config, request.weights)
-    images = (image for batch in samples(G, z, y) for image in batch.cpu())
-    shown = []
-    for i, image in enumerate(tqdm(images, total=request.n, desc="sampling", unit="image", delay=2, disable=None)):
-        write_png(image, request.out / f"{i:05d}.png")
-        if i < N_GRID:
-            shown.append(image)
-    write_png(grid(torch.stack(shown), columns=math.ceil(math.sqrt(len(shown)))), request.out / "grid.png")
-    print(f"{request.n} images of step {checkpoint.step} in {request.out}, a grid of {len(shown)} in {request.out / 'grid.png'}")
-
-
-def _check_out(request: Sample) -> None:
-    """Makes the folder; `UserError` if that fails, or if pictures of a larger set would stay among the new ones."""
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)
-        older = [path.name for path in request.out.glob("*.png") if path.stem.isdigit() and int(path.stem) >= request.n]
-    except OSError as error:
-        raise UserError(f"out={request.out} cannot be written ({error.strerror}); give another out=DIR") from None
-    if older:
-        raise UserError(f"out={request.out} holds pictures of a larger set ({min(older)}, …); empty it, or give another out=DIR")
-
-
-def _labels(request: Sample, n_classes: int) -> Tensor | None:
-    if request.label is None:
-        return balanced_labels(request.n, n_classes)
-    if not n_classes:
-        raise UserError(f"label={request.label}: this run is unconditional; leave label out")
-    if request.label >= n_classes:
-        raise UserError(f"label={request.label}: the classes are 0 to {n_classes - 1}")
-    return torch.full((request.n,), request.label)
+def _sample(cfg: DictConfig) -> None:
+    request = typed(Sample, to_dict(cfg))
+    print(f"{request.n} images in {request.out}, the first of them in {sample(request)}")

@@ -113,7 +113,8 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["evaluate"], "give one of run=DIR (its latest checkpoint) and checkpoint=DIR"),
         (["evaluate", "run=nowhere"], "run=nowhere: no such folder"),
         (["sample", "checkpoint=nowhere"], "checkpoint=nowhere: no checkpoint there"),
-        (["sample", "run=nowhere", "n=0"], "n=0: input should be greater than 0"),
+        (["sample", "run=nowhere", "n=10000000000"], "n=10000000000: input should be less than or equal to 1000000"),
+        (["sample", "run=nowhere", "n=0"], "n=0: input should be greater than or equal to 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -177,7 +178,7 @@ def test_sample_writes_pictures_and_a_grid(trained: Path, capsys: Capture) -> No
         "grid.png",
     ]
     assert pixels("pictures/00000.png").shape == (32, 32, 3)
-    assert "5 images of step 6" in capsys.readouterr().out
+    assert "5 images in pictures, the first of them in pictures/grid.png" in capsys.readouterr().out
 
 
 def test_image_i_depends_on_seed_and_i_alone(trained: Path) -> None:
