@@ -15,7 +15,7 @@ import sngan
 PACKAGE = Path(sngan.__file__).parent
 
 ORDER = [
-    {"errors", "provenance", "randomness"},
+    {"errors", "files", "provenance", "randomness"},
     {"registry", "config", "distributed", "devices"},
     {"layers"},
     {"generators", "discriminators", "losses", "data", "evaluation.extractors"},

@@ -21,7 +21,7 @@ from sngan.training.run_folder import FREE
 
 Schema = TypeVar("Schema", bound=Section)
 
-NOT_A_VARIANT = {"seed", "experiment", *(".".join(key) for key in FREE)}
+NOT_A_VARIANT = {"seed", "experiment", *FREE}
 """Overrides that do not name a run's folder: they have a place of their own in its path, or do not change what is trained."""
 
 
@@ -35,13 +35,18 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> Config:
     """The typed config of a training run; its folder is named from the config where none is given."""
     values = to_dict(cfg)
     for key in ("protocol", "quick"):
-        if isinstance(values.get(key), dict) and values[key].get("name") == "none":
+        if takes_no_score(values.get(key)):
             values[key] = None
     if values.get("protocol") is None:
         values["quick"] = None
     if values.get("run_dir") is None and "seed" in values:
         values["run_dir"] = str(Path("runs", str(values["name"]), variant(overrides), f"seed{values['seed']}"))
     return typed(Config, values)
+
+
+def takes_no_score(protocol: Any) -> bool:
+    """Whether this is `protocol=none`."""
+    return isinstance(protocol, dict) and protocol.get("name") == "none"
 
 
 def typed(schema: type[Schema], values: dict[str, Any]) -> Schema:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from sngan.cli.compose import to_dict, typed
+from sngan.cli.compose import takes_no_score, to_dict, typed
 from sngan.cli.hydra_app import run
 from sngan.config import Evaluate
 from sngan.errors import UserError
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
 
 def _evaluate(cfg: DictConfig) -> None:
     values = to_dict(cfg)
-    if isinstance(values.get("protocol"), dict) and values["protocol"].get("name") == "none":
+    if takes_no_score(values.get("protocol")):
         raise UserError("protocol=none takes no score; give protocol=standard or protocol=quick, or leave it out")
     record = evaluate(typed(Evaluate, values))
     print(table(record))

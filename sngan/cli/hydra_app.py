@@ -146,7 +146,7 @@ def _unknown_key(key: str, command: str, words: Sequence[str]) -> str:
         prefix, tree = f"{prefix}{parents[0]}.", tree[parents.pop(0)]
     if len(parents) > 1 and parents[0] in tree and (configs() / parents[0]).is_dir():
         return f"unknown key {key}: choose one with {parents[0]}=… first; allowed: {', '.join(_choices(parents[0]))}"
-    if parents == [key.lstrip("+~")] and key.startswith("~") and parents[0] in tree:
+    if len(parents) == 1 and parents[0] in tree:  # it exists, so it was to be removed
         return f"{key}: this key cannot be left out"
     return f"unknown key {key}; {nearest(prefix + parents[0], (prefix + name for name in tree))}"
 

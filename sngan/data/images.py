@@ -35,6 +35,13 @@ def game_spec(spec: ImageSpec, *, conditional: bool) -> ImageSpec:
     return spec
 
 
+def refuse_labels(spec: ImageSpec, network: str) -> None:
+    """Raises `UserError` where a network that cannot be class-conditional, 'generator.name=cnn' say, is asked to be."""
+    if spec.n_classes:
+        group = network.partition(".")[0]
+        raise UserError(f"{network} cannot be class-conditional; use {group}=resnet, or conditional=false")
+
+
 class Images(Dataset[tuple[Tensor, int]]):
     """The images of one split, by index: `images[i]` is (uint8 [C, H, W] in 0..255, label); the label is 0 where there are none.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from sngan.data.images import ImageSpec
+from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
 from sngan.layers.spectral_norm import SpectralNorm
@@ -44,6 +44,5 @@ class CNNDiscriminator(nn.Module):
 @register("discriminator", "cnn")
 def cnn(spec: ImageSpec, *, widths: Widths, slope: NonNegativeFloat) -> SpectralNorm:
     """The standard CNN with spectral norm on every layer."""
-    if spec.n_classes:
-        raise UserError("discriminator.name=cnn cannot be class-conditional; use discriminator=resnet, or conditional=false")
+    refuse_labels(spec, "discriminator.name=cnn")
     return SpectralNorm(CNNDiscriminator(spec, widths=widths, slope=slope))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from sngan.data.images import ImageSpec
+from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
 from sngan.layers.spectral_norm import SpectralNorm
@@ -33,6 +33,5 @@ class DCGANDiscriminator(nn.Module):
 @register("discriminator", "dcgan")
 def dcgan(spec: ImageSpec, *, width: PositiveInt, slope: NonNegativeFloat) -> SpectralNorm:
     """The small discriminator with spectral norm on every layer."""
-    if spec.n_classes:
-        raise UserError("discriminator.name=dcgan cannot be class-conditional; use discriminator=resnet, or conditional=false")
+    refuse_labels(spec, "discriminator.name=dcgan")
     return SpectralNorm(DCGANDiscriminator(spec, width=width, slope=slope))

@@ -12,9 +12,9 @@ from sngan.errors import UserError
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.sampling import prepared
 from sngan.evaluation.score import Scorer
+from sngan.files import append_line
 from sngan.registry import build
 from sngan.training.checkpoint import Checkpoint, find, load_generator
-from sngan.training.log import append_line
 
 
 def evaluate(request: Evaluate) -> dict[str, Any]:

@@ -9,8 +9,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from sngan.data.images import ImageSpec
-from sngan.errors import UserError
+from sngan.data.images import ImageSpec, refuse_labels
 from sngan.generators.generator import Generator, bottom_width
 from sngan.layers import initialization
 from sngan.layers.conditional import BN_EPS, BN_MOMENTUM, batch_norm
@@ -35,10 +34,10 @@ class CNNGenerator(Generator):
         first_norm: Literal["none", "channel", "feature"],
     ):
         super().__init__()
-        if spec.n_classes:
-            raise UserError("generator.name=cnn cannot be class-conditional; use generator=resnet, or conditional=false")
+        refuse_labels(spec, "generator.name=cnn")
         self.z_dim, self.n_classes = z_dim, 0
-        self.shape = (widths[0], bottom_width(spec.resolution, widths), bottom_width(spec.resolution, widths))
+        side = bottom_width(spec.resolution, widths)
+        self.shape = (widths[0], side, side)
         self.linear = nn.Linear(z_dim, self.shape[0] * self.shape[1] * self.shape[2])
         self.first = nn.Sequential(*_first_norm(first_norm, self.shape))
         self.deconvs = nn.Sequential()

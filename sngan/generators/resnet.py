@@ -50,7 +50,8 @@ class ResNetGenerator(Generator):
                 "give generator.widths, e.g. [512,256,128,64]: the first map's channels, then one per doubling"
             )
         self.z_dim, self.n_classes = z_dim, spec.n_classes
-        self.shape = (widths[0], bottom_width(spec.resolution, widths), bottom_width(spec.resolution, widths))
+        side = bottom_width(spec.resolution, widths)
+        self.shape = (widths[0], side, side)
         self.linear = nn.Linear(z_dim, self.shape[0] * self.shape[1] * self.shape[2])
         self.blocks = nn.ModuleList(
             GeneratorBlock(c_in, c_out, n_classes=spec.n_classes) for c_in, c_out in itertools.pairwise(widths)

@@ -21,7 +21,7 @@ import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeInt, PositiveInt
@@ -30,6 +30,7 @@ from torch import nn
 from sngan.config import Config, Keep, Section, parse
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
+from sngan.files import read_json
 from sngan.generators.generator import Generator
 from sngan.provenance import sha256_of, versions
 from sngan.registry import build
@@ -221,13 +222,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content, None where there is no file; `UserError` if it is cut short."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}); it is cut short or not a file of sngan") from None

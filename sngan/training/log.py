@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.errors import UserError
 from sngan.evaluation.pictures import write_png
+from sngan.files import append_line, read_lines, replace
 
 
 class History:
@@ -110,19 +110,17 @@ class RunLog:
         finally:
             self._since = (self._since[0] + time.monotonic() - start, self._since[1])
 
-    def image(self, step: int, grid: Tensor) -> Path:
-        """Records a grid of samples, uint8 [C, H, W], and returns its file."""
-        path = self.folder / "samples" / f"step-{step:08d}.png"
-        write_png(grid, path)
+    def image(self, step: int, grid: Tensor) -> None:
+        """Records a grid of samples, uint8 [C, H, W]."""
+        write_png(grid, self.folder / "samples" / f"step-{step:08d}.png")
         self._tensorboard.add_image("samples", grid, step)
-        return path
 
     def scores(self, step: int, record: dict[str, Any]) -> None:
         """Records a score with its protocol."""
         append_line(self.folder / "metrics.jsonl", record)
         for name, value in record["scores"].items():
             self._tensorboard.add_scalar(f"{record['role']}/{name}", value, step)
-        self.say(f"step {step}: " + describe(record))
+        self.say(f"step {step}: {describe(record['scores'])}  ({record['weights']} weights)")
 
     def say(self, message: str) -> None:
         """Prints a line beside the progress bar."""
@@ -135,39 +133,16 @@ class RunLog:
         self._tensorboard.close()
 
 
-def describe(record: dict[str, Any]) -> str:
-    """A score record in one line: every number under its full name."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in record["scores"].items()) + f"  ({record['weights']} weights)"
-
-
-def append_line(path: Path, content: dict[str, Any]) -> None:
-    """Adds one JSON line in a single write."""
-    with path.open("a") as file:
-        file.write(json.dumps(content) + "\n")
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a .jsonl file; a last line that a kill cut short is left out. `UserError` for one that is damaged."""
-    if not path.exists():
-        return []
-    lines = []
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
-        if line.endswith("\n"):
-            try:
-                lines.append(json.loads(line))
-                lines[-1]["step"]
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{path}, line {number}, is not a record of a step; mend or remove the line") from None
-    return lines
+def describe(scores: dict[str, float]) -> str:
+    """Scores in one line: every number under its full name."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
 
 
 def _forget_after(path: Path, step: int) -> None:
     if path.exists():
         # what `sngan evaluate` added belongs to a checkpoint and stays
         kept = [line for line in read_lines(path) if line["step"] <= step or line.get("by") == "evaluate"]
-        partial = path.with_name(f".partial-{path.name}")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(path)
+        replace(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _clock(seconds: float) -> str:

@@ -14,10 +14,11 @@ from sngan.errors import UserError
 from sngan.evaluation.pictures import grid
 from sngan.evaluation.sampling import balanced_labels, batch_norm, latents, prepared, samples
 from sngan.evaluation.score import Scorer, better
+from sngan.files import read_lines
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
 from sngan.training import checkpoint
-from sngan.training.log import History, RunLog, read_lines
+from sngan.training.log import History, RunLog, describe
 from sngan.training.run_folder import RunFolder
 from sngan.training.state import TrainState
 from sngan.training.stop import Interrupted, StopRequest
@@ -95,7 +96,8 @@ class Recorder:
     def quick_score(self) -> None:
         """Scores the state by `config.quick`, once a step; the checkpoint of the best so far is kept."""
         self.check_finite()
-        self._score(self.state.G_ema, "quick", self.state.step)
+        if not self._is_recorded("quick", self.state.step):
+            self._score(self.state.G_ema, "quick", self.state.step)
         if self.best_step() == self.state.step:
             self.save()
 
@@ -117,8 +119,9 @@ class Recorder:
         best = self.best_step()
         chosen = {"last": self.state.step, "best": best if best in saved and best is not None else self.state.step}
         for step in dict.fromkeys(chosen.values()):
-            G = checkpoint.load_generator(checkpoint.open_checkpoint(saved[step])).to(self.device)
-            self._score(G, "full", step)
+            if not self._is_recorded("full", step):
+                G = checkpoint.load_generator(checkpoint.open_checkpoint(saved[step])).to(self.device)
+                self._score(G, "full", step)
         scored = {line["step"]: line["scores"] for line in self._records("full")}
         return {which: scored[step] for which, step in chosen.items()} if set(chosen.values()) <= scored.keys() else {}
 
@@ -132,7 +135,7 @@ class Recorder:
             self.log.say(f"stopped after all {steps} steps, which are saved, and before the full score; the same command takes it")
             return
         for which, named in scores.items():
-            self.log.say(f"{which} checkpoint: " + "  ".join(f"{name} {value:.4g}" for name, value in named.items()))
+            self.log.say(f"{which} checkpoint: {describe(named)}")
         plain = re.fullmatch(r"[\w./+-]+", str(folder))
         argument = f"run={folder}" if plain else f"'run=\"{folder}\"'"
         self.log.say(
@@ -150,18 +153,19 @@ class Recorder:
         self.log.close()
 
     def _score(self, G: Generator, role: Role, step: int) -> None:
-        """Takes and records a score, unless it is recorded or a stop is asked for before it is there."""
+        """Takes and records a score, unless a stop is asked for before it is there."""
         protocol = self._protocols[role]
         assert self.scorer is not None and protocol is not None
-        if any(line["step"] == step for line in self._records(role)):
-            return
         try:
             with self.stop.at_once():
-                G, _ = prepared(G, self.config, "ema")
+                G, measured = prepared(G, self.config, "ema")
                 scored = self.scorer.score(G, protocol)
         except Interrupted:
             return
-        self.log.scores(step, {"by": "train", "role": role, "step": step, **self._how(role), **scored})
+        self.log.scores(step, {"by": "train", "role": role, "step": step, "weights": "ema", "batch_norm": measured, **scored})
+
+    def _is_recorded(self, role: Role, step: int) -> bool:
+        return any(line["step"] == step for line in self._records(role))
 
     def _records(self, role: Role) -> list[dict[str, Any]]:
         """This run's own scores, as far as they were taken in the way that is asked for now."""

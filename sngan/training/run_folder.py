@@ -10,32 +10,32 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
 from sngan.config import Config
 from sngan.errors import UserError
-from sngan.training.checkpoint import Checkpoint, latest, open_checkpoint, read_json
+from sngan.files import read_json, write_json
+from sngan.training.checkpoint import Checkpoint, latest, open_checkpoint
 
-FREE = (
-    ("run_dir",),
-    ("name",),
-    ("device",),
-    ("log_every",),
-    ("sample_every",),
-    ("save_every",),
-    ("evaluate_every",),
-    ("keep",),
-    ("resume",),
-    ("protocol",),
-    ("quick",),
-    ("extractor",),
-    ("plugins",),
-    ("data", "resident_mb"),
-    ("data", "workers"),
-)
+FREE = {
+    "run_dir",
+    "name",
+    "device",
+    "log_every",
+    "sample_every",
+    "save_every",
+    "evaluate_every",
+    "keep",
+    "resume",
+    "protocol",
+    "quick",
+    "extractor",
+    "plugins",
+    "data.resident_mb",
+    "data.workers",
+}
 """Keys that may change between the sessions of a run, because they do not change what is trained."""
 
 
@@ -122,22 +122,15 @@ class RunFolder:
             )
 
 
-def differences(before: dict[str, Any], after: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[str]:
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
     """The keys of two configs whose values differ, each as `key: before -> after`; keys in `FREE` are left out."""
     changes = []
-    for key in sorted(before.keys() | after.keys()):
-        path, old, new = (*prefix, key), before.get(key), after.get(key)
-        if path in FREE or old == new:
+    for name in sorted(before.keys() | after.keys()):
+        key, old, new = prefix + name, before.get(name), after.get(name)
+        if key in FREE or old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            changes += differences(old, new, path)
+            changes += differences(old, new, f"{key}.")
         else:
-            changes.append(f"{'.'.join(path)}: {json.dumps(old)} -> {json.dumps(new)}")
+            changes.append(f"{key}: {json.dumps(old)} -> {json.dumps(new)}")
     return changes
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Replaces the file as a whole, so that a kill leaves the old or the new one."""
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)

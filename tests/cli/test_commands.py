@@ -15,8 +15,8 @@ from PIL import Image
 from conftest import TINY
 from sngan import __version__
 from sngan.__main__ import COMMANDS, main
+from sngan.files import read_lines
 from sngan.training.checkpoint import steps_saved
-from sngan.training.log import read_lines
 
 Capture = pytest.CaptureFixture[str]
 
@@ -85,6 +85,7 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "-m", "loss=hinge,bce", "steppes=1"], "unknown key steppes; did you mean steps?"),
         (["train", "-m", "loss=hing,bce"], "loss=hing: no such choice"),
         (["train", "protocol=null"], "a group takes the name of a choice"),
+        (["train", "~run_dir"], "run_dir: this key cannot be left out"),
         (["train", "~plugins"], "plugins is missing"),
         (["train", "plugins=[1]"], "plugins"),
         (["train", "seed=99999999999999999999999"], "seed=99999999999999999999999"),

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sngan.training.log import History, RunLog, append_line, read_lines
+from sngan.files import append_line, read_lines
+from sngan.training.log import History, RunLog
 
 
 def row(value: float) -> dict[str, torch.Tensor]:

@@ -15,9 +15,9 @@ import torch
 
 from conftest import TINY
 from sngan import Config, UserError, train
+from sngan.files import read_lines
 from sngan.training import loop
 from sngan.training.checkpoint import steps_saved
-from sngan.training.log import read_lines
 from sngan.training.state import TrainState
 from sngan.training.stop import Interrupted
 
