@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from sngan.config import Config as Config
     from sngan.data.images import ImageSpec as ImageSpec
     from sngan.errors import UserError as UserError
+    from sngan.layers.normalized import bake as bake
     from sngan.layers.spectral_norm import SpectralNorm as SpectralNorm
-    from sngan.layers.spectral_norm import bake as bake
     from sngan.registry import build as build
     from sngan.registry import register as register
+    from sngan.training.checkpoint import load_discriminator as load_discriminator
     from sngan.training.checkpoint import load_generator as load_generator
     from sngan.training.checkpoint import open_checkpoint as open_checkpoint
     from sngan.training.loop import train as train
@@ -27,9 +28,10 @@ _HOMES = {
     "ImageSpec": "sngan.data.images",
     "SpectralNorm": "sngan.layers.spectral_norm",
     "UserError": "sngan.errors",
-    "bake": "sngan.layers.spectral_norm",
+    "bake": "sngan.layers.normalized",
     "build": "sngan.registry",
     "compose": "sngan.cli.compose",
+    "load_discriminator": "sngan.training.checkpoint",
     "load_generator": "sngan.training.checkpoint",
     "open_checkpoint": "sngan.training.checkpoint",
     "register": "sngan.registry",

@@ -28,6 +28,9 @@ from sngan.errors import UserError, explain
 MOST_SAMPLES = 1_000_000
 """All latents of a request are in memory at once: 0.5 GB of them."""
 
+MOST_PAIRED = 10_000
+"""All pairs of twice as many images are looked at: 400 million."""
+
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Batch = Annotated[int, Field(ge=2)]
@@ -49,6 +52,32 @@ class Component(Section, extra="allow"):
     def options(self) -> dict[str, Any]:
         """What the builder is given."""
         return dict(self.model_extra or {})
+
+
+class Network(Component):
+    """A player (name and options), and how its weights are normalised."""
+
+    normalization: str
+    scale: Annotated[float, Field(gt=0.0)] | Literal["learned"]
+    """Of the weights that spectral or weight norm gives; learned: a trained factor a layer, for weight norm a row (paper appendix E)."""
+    exclude: tuple[str, ...]
+    """Layers that keep their weights, by name or pattern."""
+    power_iterations: PositiveInt
+    """Of spectral norm, at each update of sigma."""
+    iterate_per: Literal["update", "forward"]
+    """When spectral norm updates sigma: once per update of the weights (Algorithm 1), or in each forward (author code)."""
+
+
+class GeneratorNetwork(Network):
+    """G; batch norm is its own affair, so only weights can be normalised."""
+
+    normalization: Literal["none", "spectral", "weight"]
+
+
+class DiscriminatorNetwork(Network):
+    """D; spectral and weight norm are of its weights, the others of its activations."""
+
+    normalization: Literal["spectral", "weight", "batch", "layer", "instance", "group", "none"]
 
 
 class Data(Component):
@@ -119,9 +148,13 @@ class Config(Section):
     d_steps: PositiveInt
     conditional: bool
 
-    generator: Component
-    discriminator: Component
+    generator: GeneratorNetwork
+    discriminator: DiscriminatorNetwork
     loss: Component
+    regularizer: Component
+    """What is added to the loss of D."""
+    weight_clip: PositiveFloat | None
+    """After each update of D its parameters are clipped to [-weight_clip, weight_clip] (Arjovsky et al. 2017)."""
     data: Data
     optimizer: Optimizer
     ema: EMA
@@ -171,6 +204,25 @@ class Sample(Section):
     seed: Seed
     label: NonNegativeInt | None
     out: Path
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    plugins: tuple[str, ...]
+
+
+class Inspect(Section):
+    """What `sngan inspect` is asked for."""
+
+    run: Path | None
+    checkpoint: Path | None
+    weights: Literal["ema", "raw"]
+    """Which G is looked at, and makes the samples."""
+    n: Annotated[int, Field(ge=0, le=MOST_PAIRED)]
+    """How many real images and how many samples make the pairs; 0: none."""
+    seed: Seed
+    data: Data | None
+    """Real images other than those the run was trained on."""
+    format: Literal["table", "json"]
+    plot: Annotated[Literal["none"] | Path, Field(union_mode="left_to_right")] | None
+    """A PNG file; null: in the run's folder; none: no plot."""
     device: Literal["auto", "cpu", "cuda", "mps"]
     plugins: tuple[str, ...]
 

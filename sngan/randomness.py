@@ -17,6 +17,7 @@ LATENT = 3
 LABEL = 4
 SAMPLE = 5
 RECALIBRATE = 6
+INTERPOLATE = 7
 
 
 def generator(device: torch.device | str, *key: int) -> torch.Generator:

@@ -26,6 +26,7 @@ PACKAGES = {
     "generator": "sngan.generators",
     "discriminator": "sngan.discriminators",
     "loss": "sngan.losses",
+    "regularizer": "sngan.regularizers",
     "data": "sngan.data",
     "extractor": "sngan.evaluation.extractors",
 }

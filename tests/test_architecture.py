@@ -18,12 +18,12 @@ ORDER = [
     {"errors", "files", "provenance", "randomness"},
     {"registry", "config", "distributed", "devices"},
     {"layers"},
-    {"generators", "discriminators", "losses", "data", "evaluation.extractors"},
-    {"training.state", "training.schedule", "training.precision", "training.stop"},
+    {"generators", "discriminators", "losses", "regularizers", "data", "evaluation.extractors"},
+    {"training.state", "training.schedule", "training.precision", "training.stop", "training.combinations"},
     {"training.step"},
-    {"training.inputs", "evaluation.fidelity", "evaluation.protocol", "evaluation.sampling", "evaluation.pictures"},
+    {"training.inputs", "evaluation.fidelity", "evaluation.protocol", "evaluation.sampling", "evaluation.pictures", "evaluation.figures", "evaluation.lipschitz"},
     {"training.checkpoint", "training.log", "training.run_folder", "evaluation.score"},
-    {"training.recorder", "evaluation.evaluate", "evaluation.sample"},
+    {"training.recorder", "evaluation.evaluate", "evaluation.sample", "evaluation.inspect"},
     {"training.loop"},
     {"cli", "__main__"},
 ]
@@ -38,7 +38,7 @@ ONLY_IN = {
 }
 """Outside packages, and the only place that may know them."""
 
-LAZY = {"torch_fidelity", "torchvision", "safetensors"}
+LAZY = {"torch_fidelity", "torchvision", "safetensors", "matplotlib"}
 """Packages imported inside functions, so that the networks need torch alone."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -6,7 +6,7 @@ import pytest
 
 from sngan import registry
 from sngan.cli.hydra_app import configs
-from sngan.config import Component, Data, Section
+from sngan.config import Component, Data, Network, Section
 from sngan.errors import UserError
 
 GROUPS = sorted(registry.PACKAGES)
@@ -35,7 +35,8 @@ def test_every_name_has_a_file_of_its_own(group: str) -> None:
 def test_every_file_gives_each_option_of_its_builder_and_nothing_else(group: str, path: Path) -> None:
     values = composed(group, path)
     assert values["name"] in registry.names(group)
-    common = set(Data.model_fields) - {"name"} if group == "data" else set()
+    schema = {"data": Data, "generator": Network, "discriminator": Network}.get(group)
+    common = set(schema.model_fields) - {"name"} if schema else set()
     assert values.keys() - {"name"} - common == registry.options(group, str(values["name"])).keys()
 
 

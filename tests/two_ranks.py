@@ -9,10 +9,9 @@ import torch
 
 from conftest import TINY
 from sngan import UserError, compose, distributed, train
-from sngan.losses.loss import Loss
 from sngan.training import loop
 from sngan.training.state import TrainState
-from sngan.training.step import Inputs
+from sngan.training.step import Game, Inputs
 
 
 def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
@@ -22,11 +21,11 @@ def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
     reals: list[torch.Tensor] = []
     play = loop.train_step
 
-    def watched(state: TrainState, loss: Loss, inputs: Inputs, *, ema_decay: float) -> dict[str, torch.Tensor]:
+    def watched(state: TrainState, game: Game, inputs: Inputs) -> dict[str, torch.Tensor]:
         states.append(state)
         z.append(inputs.z_D)
         reals.append(inputs.x_real)
-        return play(state, loss, inputs, ema_decay=ema_decay)
+        return play(state, game, inputs)
 
     loop.train_step = watched
     return states, z, reals

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -10,20 +12,23 @@ from torch import Tensor, nn
 from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
-from sngan.layers.spectral_norm import SpectralNorm
+from sngan.layers.normalization import ActivationNorm
 from sngan.registry import register
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
+@register("discriminator", "cnn")
 class CNNDiscriminator(nn.Module):
     """conv3 and 4x4 stride-2 convolutions in turn, leaky ReLU after each -> flatten -> linear: x [N, C, H, W] -> logits [N].
 
-    `widths` are the output channels of each convolution, the first one a conv3; weights start at N(0, 0.02) (author code).
+    `widths` are the output channels of each convolution, the first one a conv3; weights start at N(0, 0.02) (author code). Activations
+    are normalised before each leaky ReLU but the first (author code, chainer-gan-lib).
     """
 
-    def __init__(self, spec: ImageSpec, *, widths: tuple[int, ...], slope: float):
+    def __init__(self, spec: ImageSpec, norm: ActivationNorm, *, widths: Widths, slope: NonNegativeFloat):
         super().__init__()
+        refuse_labels(spec, "discriminator.name=cnn")
         factor = 2 ** (len(widths) // 2)
         if spec.resolution % factor:
             raise UserError(
@@ -33,6 +38,8 @@ class CNNDiscriminator(nn.Module):
         self.convs = nn.Sequential()
         for i, (c_in, c_out) in enumerate(zip((spec.channels, *widths), widths, strict=False)):
             self.convs.append(nn.Conv2d(c_in, c_out, 4, stride=2, padding=1) if i % 2 else nn.Conv2d(c_in, c_out, 3, padding=1))
+            if i > 0:
+                self.convs.append(norm(c_out))
             self.convs.append(nn.LeakyReLU(slope))
         self.linear = nn.Linear(widths[-1] * (spec.resolution // factor) ** 2, 1)
         initialization.normal(self)
@@ -40,9 +47,10 @@ class CNNDiscriminator(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.linear(self.convs(x).flatten(1)).squeeze(1)  # [N]
 
+    def bound(self, norms: Mapping[str, float]) -> float:
+        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations.
 
-@register("discriminator", "cnn")
-def cnn(spec: ImageSpec, *, widths: Widths, slope: NonNegativeFloat) -> SpectralNorm:
-    """The standard CNN with spectral norm on every layer."""
-    refuse_labels(spec, "discriminator.name=cnn")
-    return SpectralNorm(CNNDiscriminator(spec, widths=widths, slope=slope))
+        Their product, and a leaky ReLU stretches by 1, or by its slope where that is larger.
+        """
+        stretches = [max(1.0, m.negative_slope) for m in self.convs if isinstance(m, nn.LeakyReLU)]
+        return math.prod(norms.values()) * math.prod(stretches)

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
-from sngan.layers.spectral_norm import SpectralNorm
+from sngan.layers.normalization import ActivationNorm
 from sngan.registry import register
 
 
+@register("discriminator", "dcgan")
 class DCGANDiscriminator(nn.Module):
-    """Three 4x4 stride-2 convolutions to F, 2F, 4F channels, leaky ReLU after each, then a 4x4 one to the logit: [N, C, 32, 32] -> [N]."""
+    """Three 4x4 stride-2 convolutions to F, 2F, 4F channels, leaky ReLU after each, then a 4x4 one to the logit: [N, C, 32, 32] -> [N].
 
-    def __init__(self, spec: ImageSpec, *, width: int, slope: float):
+    Activations are normalised before each leaky ReLU but the first.
+    """
+
+    def __init__(self, spec: ImageSpec, norm: ActivationNorm, *, width: PositiveInt, slope: NonNegativeFloat):
         super().__init__()
+        refuse_labels(spec, "discriminator.name=dcgan")
         if spec.resolution != 32:
             raise UserError(f"discriminator=dcgan is made for 32 px images, not {spec.resolution}; use discriminator=cnn or resnet")
         self.convs = nn.Sequential()
-        for c_in, c_out in ((spec.channels, width), (width, 2 * width), (2 * width, 4 * width)):
+        for i, (c_in, c_out) in enumerate(((spec.channels, width), (width, 2 * width), (2 * width, 4 * width))):
             self.convs.append(nn.Conv2d(c_in, c_out, 4, stride=2, padding=1))
+            if i > 0:
+                self.convs.append(norm(c_out))
             self.convs.append(nn.LeakyReLU(slope))
         self.convs.append(nn.Conv2d(4 * width, 1, 4))
         initialization.normal(self)
@@ -29,9 +39,10 @@ class DCGANDiscriminator(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.convs(x).flatten()  # [N]
 
+    def bound(self, norms: Mapping[str, float]) -> float:
+        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations.
 
-@register("discriminator", "dcgan")
-def dcgan(spec: ImageSpec, *, width: PositiveInt, slope: NonNegativeFloat) -> SpectralNorm:
-    """The small discriminator with spectral norm on every layer."""
-    refuse_labels(spec, "discriminator.name=dcgan")
-    return SpectralNorm(DCGANDiscriminator(spec, width=width, slope=slope))
+        Their product, and a leaky ReLU stretches by 1, or by its slope where that is larger.
+        """
+        stretches = [max(1.0, m.negative_slope) for m in self.convs if isinstance(m, nn.LeakyReLU)]
+        return math.prod(norms.values()) * math.prod(stretches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
 import torch.nn.functional as F
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.layers import initialization
+from sngan.layers.normalization import ActivationNorm
 from sngan.layers.residual import DiscriminatorBlock, FirstDiscriminatorBlock
-from sngan.layers.spectral_norm import SpectralNorm
 from sngan.registry import register
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -38,17 +39,19 @@ PUBLISHED = {
 class ResNetDiscriminator(nn.Module):
     """Residual blocks -> ReLU -> sum over H, W -> linear: x [N, C, H, W] -> logits [N].
 
-    With `n_classes` > 0 the label's embedding projects the features: logit + <embedding(y), h>, y int64 [N].
+    With `n_classes` > 0 the label's embedding projects the features: logit + <embedding(y), h>, y int64 [N]. Activations are normalised
+    before each ReLU of every block but the first (Gulrajani et al. 2017).
     """
 
-    def __init__(self, spec: ImageSpec, description: Description, *, hidden: Literal["input", "output"]):
+    def __init__(self, spec: ImageSpec, norm: ActivationNorm, description: Description, *, hidden: Literal["input", "output"]):
         super().__init__()
         widths, downsample, head_bias = description
         self.n_classes = spec.n_classes
+        self.side_of_last_map = spec.resolution // 2 ** sum(downsample)
         self.blocks = nn.Sequential(FirstDiscriminatorBlock(spec.channels, widths[0], downsample=downsample[0]))
         for c_in, c_out, down in zip(widths, widths[1:], downsample[1:], strict=False):
             c_hidden = c_in if hidden == "input" else c_out
-            self.blocks.append(DiscriminatorBlock(c_in, c_out, c_hidden=c_hidden, downsample=down))
+            self.blocks.append(DiscriminatorBlock(c_in, c_out, c_hidden=c_hidden, downsample=down, norm=norm))
         self.linear = nn.Linear(widths[-1], 1, bias=head_bias)
         if spec.n_classes:
             self.embedding = nn.Embedding(spec.n_classes, widths[-1])
@@ -60,17 +63,30 @@ class ResNetDiscriminator(nn.Module):
         logits = self.linear(h).squeeze(1)  # [N]
         return logits if y is None else logits + (self.embedding(y) * h).sum(1)
 
+    def bound(self, norms: Mapping[str, float]) -> float:
+        """An upper bound on the Lipschitz constant of x -> D(x, y) for every y, from the layers' operator norms by name.
+
+        The blocks' bounds multiply. The sum over H, W has norm sqrt(H W), and what follows it is a row of `linear` plus, where there are
+        labels, one of `embedding`. Without norms of activations.
+        """
+        product = 1.0
+        for i, block in enumerate(self.blocks):
+            prefix = f"blocks.{i}."
+            product *= block.bound({name.removeprefix(prefix): norm for name, norm in norms.items() if name.startswith(prefix)})
+        return product * self.side_of_last_map * (norms["linear"] + norms.get("embedding", 0.0))
+
 
 @register("discriminator", "resnet")
 def resnet(
     spec: ImageSpec,
+    norm: ActivationNorm,
     *,
     widths: Widths | None,
     downsample: tuple[bool, ...] | None,
     hidden: Literal["input", "output"],
     head_bias: bool | None,
-) -> SpectralNorm:
-    """The ResNet with spectral norm on every layer; what is None is as published for the resolution.
+) -> ResNetDiscriminator:
+    """The ResNet; what is None is as published for the resolution.
 
     `hidden` is the width between a block's two convolutions: that of its input (author code) or of its output (other codes).
     """
@@ -91,4 +107,4 @@ def resnet(
             f"of {2 ** sum(downsample)}, not {spec.resolution}"
         )
     head_bias = published.head_bias if head_bias is None else head_bias
-    return SpectralNorm(ResNetDiscriminator(spec, Description(widths, downsample, head_bias), hidden=hidden))
+    return ResNetDiscriminator(spec, norm, Description(widths, downsample, head_bias), hidden=hidden)

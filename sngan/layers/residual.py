@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,22 +33,29 @@ class GeneratorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """ReLU-conv3-ReLU-conv3-(avgpool2) beside conv1-(avgpool2): [N, C_in, H, W] -> [N, C_out, H or H/2, W or W/2].
+    """(norm)-ReLU-conv3-(norm)-ReLU-conv3-(avgpool2) beside conv1-(avgpool2): [N, C_in, H, W] -> [N, C_out, H or H/2, W or W/2].
 
     The shortcut sees x, not relu(x), and is the identity when neither size nor channels change. `c_hidden` is the width between the
-    convolutions: C_in in the author code, C_out in others.
+    convolutions: C_in in the author code, C_out in others. `norm` makes a norm of activations from a number of channels.
     """
 
-    def __init__(self, c_in: int, c_out: int, *, c_hidden: int, downsample: bool):
+    def __init__(self, c_in: int, c_out: int, *, c_hidden: int, downsample: bool, norm: Callable[[int], nn.Module] = nn.Identity):
         super().__init__()
+        self.norm1 = norm(c_in)
         self.conv1 = nn.Conv2d(c_in, c_hidden, 3, padding=1)
+        self.norm2 = norm(c_hidden)
         self.conv2 = nn.Conv2d(c_hidden, c_out, 3, padding=1)
         self.shortcut = nn.Conv2d(c_in, c_out, 1) if downsample or c_in != c_out else nn.Identity()
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv2(F.relu(self.conv1(F.relu(x))))
+        h = self.conv1(F.relu(self.norm1(x)))
+        h = self.conv2(F.relu(self.norm2(h)))
         return _pool(h, self.downsample) + _pool(self.shortcut(x), self.downsample)
+
+    def bound(self, norms: Mapping[str, float]) -> float:
+        """An upper bound on the block's Lipschitz constant, from its layers' operator norms by name; without norms of activations."""
+        return _bound(norms, self.downsample)
 
 
 class FirstDiscriminatorBlock(nn.Module):
@@ -62,6 +71,15 @@ class FirstDiscriminatorBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv2(F.relu(self.conv1(x)))
         return _pool(h, self.downsample) + self.shortcut(_pool(x, self.downsample))
+
+    def bound(self, norms: Mapping[str, float]) -> float:
+        """As `DiscriminatorBlock.bound`."""
+        return _bound(norms, self.downsample)
+
+
+def _bound(norms: Mapping[str, float], downsample: bool) -> float:
+    """The two paths add up. ReLU does not stretch, and the mean of four pixels has norm 1/2; the identity has norm 1."""
+    return (0.5 if downsample else 1.0) * (norms["conv1"] * norms["conv2"] + norms.get("shortcut", 1.0))
 
 
 def _pool(h: Tensor, downsample: bool) -> Tensor:

@@ -3,7 +3,7 @@
     checkpoints/step-00050000/
         generator.safetensors       G_ema, what people want
         generator_raw.safetensors   G
-        discriminator.safetensors   D, with u and v of its spectral norm
+        discriminator.safetensors   D, with the u, v and gamma of its spectral norm
         state.pt                    both optimisers; plain tensors and numbers, loaded with weights_only=True
         config.json                 the run's config
         checkpoint.json             format, step, image spec, versions, sha256 of the files above
@@ -32,12 +32,12 @@ from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.files import read_json
 from sngan.generators.generator import Generator
+from sngan.layers.normalized import Normalized, bake
 from sngan.provenance import sha256_of, versions
-from sngan.registry import build
 from sngan.training.schedule import due
-from sngan.training.state import TrainState
+from sngan.training.state import TrainState, build_discriminator, build_generator
 
-FORMAT = "sngan-checkpoint-1"
+FORMAT = "sngan-checkpoint-2"
 MANIFEST = "checkpoint.json"
 
 
@@ -188,11 +188,22 @@ def find(run: Path | None, checkpoint: Path | None) -> Checkpoint:
 
 
 def load_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "ema") -> Generator:
-    """The generator of a checkpoint on the CPU, in evaluation mode; `UserError` if its file does not fit."""
+    """The generator of a checkpoint on the CPU, with its weights as they are used, in evaluation mode.
+
+    Raises `UserError` if its file does not fit.
+    """
     with torch.random.fork_rng(devices=[]):  # initial weights, which are about to be replaced
-        G: Generator = build("generator", checkpoint.config().generator, checkpoint.spec)
-    load_tensors(G, checkpoint.file("generator.safetensors" if weights == "ema" else "generator_raw.safetensors"))
-    return G.eval()
+        G = build_generator(checkpoint.config(), checkpoint.spec)
+    load_tensors(G.network, checkpoint.file("generator.safetensors" if weights == "ema" else "generator_raw.safetensors"))
+    return bake(G).eval()
+
+
+def load_discriminator(checkpoint: Checkpoint) -> Normalized:
+    """The discriminator of a checkpoint on the CPU, in evaluation mode; `UserError` if its file does not fit."""
+    with torch.random.fork_rng(devices=[]):
+        D = build_discriminator(checkpoint.config(), checkpoint.spec)
+    load_tensors(D.network, checkpoint.file("discriminator.safetensors"))
+    return D.eval()
 
 
 def save_tensors(network: nn.Module, path: Path) -> None:

@@ -8,12 +8,12 @@ from sngan import distributed
 from sngan.config import Config
 from sngan.data.batches import Batches
 from sngan.generators.generator import Generator
-from sngan.randomness import LABEL, LATENT, generator
+from sngan.randomness import INTERPOLATE, LABEL, LATENT, generator
 from sngan.training.step import Inputs
 
 
 class InputStream:
-    """`stream(step)` gives the inputs of a step: real images from `batches`, latents N(0, I), and uniform labels of the fakes."""
+    """`stream(step)` gives the inputs of a step: real images from `batches`, latents N(0, I), uniform labels of the fakes."""
 
     def __init__(self, config: Config, G: Generator, batches: Batches, device: torch.device):
         self.config, self.batches, self.device = config, batches, device
@@ -27,8 +27,10 @@ class InputStream:
         key = self.config.seed, LATENT, distributed.rank(), step
         z = torch.randn(d_steps * n + m, self.z_dim, device=self.device, generator=generator(self.device, *key))
         z_D, z_G = z[: d_steps * n].view(d_steps, n, self.z_dim), z[d_steps * n :]
+        key = self.config.seed, INTERPOLATE, distributed.rank(), step
+        epsilon = torch.rand(d_steps, n, device=self.device, generator=generator(self.device, *key))
         if not self.n_classes:
-            return Inputs(x_real, None, z_D, None, z_G, None)
+            return Inputs(x_real, None, z_D, None, epsilon, z_G, None)
         key = self.config.seed, LABEL, distributed.rank(), step
         y = torch.randint(self.n_classes, (d_steps * n + m,), device=self.device, generator=generator(self.device, *key))
-        return Inputs(x_real, y_real, z_D, y[: d_steps * n].view(d_steps, n), z_G, y[d_steps * n :])
+        return Inputs(x_real, y_real, z_D, y[: d_steps * n].view(d_steps, n), epsilon, z_G, y[d_steps * n :])

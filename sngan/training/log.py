@@ -81,15 +81,17 @@ class RunLog:
         """One step is done."""
         self._bar.update()
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Records scalars by name, with the speed since the last call."""
+    def scalars(self, step: int, values: dict[str, float], *, sigmas: dict[str, float]) -> None:
+        """Records scalars by name, with the speed since the last call, and the sigma of D's layers where it is followed."""
         now, (then, previous) = time.monotonic(), self._since
         speed = (step - previous) / max(now - then, 1e-9)
         self._since = (now, step)
         values = {**values, "images_per_s": speed * self._images_per_step}
-        append_line(self.folder / "scalars.jsonl", {"step": step, **values})
+        append_line(self.folder / "scalars.jsonl", {"step": step, **values, "sigma": sigmas})
         for name, value in values.items():
             self._tensorboard.add_scalar(f"train/{name}", value, step)
+        for layer, value in sigmas.items():
+            self._tensorboard.add_scalar(f"sigma/{layer}", value, step)
         shown = {name: f"{values[name]:.3f}" for name in ("D_loss", "G_loss") if name in values} | {
             "img/s": f"{values['images_per_s']:.0f}"
         }

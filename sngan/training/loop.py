@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from contextlib import ExitStack
 
@@ -13,17 +14,19 @@ from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
-from sngan.losses.loss import Loss
 from sngan.registry import build
 from sngan.training import checkpoint
+from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
 from sngan.training.precision import check_precision, precision
 from sngan.training.recorder import Recorder
 from sngan.training.run_folder import RunFolder
 from sngan.training.schedule import due, learning_rate, set_learning_rate
 from sngan.training.state import TrainState, build_networks, initial_state
-from sngan.training.step import train_step
+from sngan.training.step import Game, train_step
 from sngan.training.stop import Interrupted, StopRequest
+
+log = logging.getLogger(__name__)
 
 Scores = dict[str, float]
 
@@ -38,13 +41,13 @@ def train(config: Config) -> dict[str, Scores]:
     check_precision(config.precision, device)
     with distributed.process_group(device), StopRequest() as stop, ExitStack() as opened:
         with stop.at_once():
-            game = _prepare(config, device, opened, stop)
-        return _play(config, *game, stop)
+            prepared = _prepare(config, device, opened, stop)
+        return _play(config, *prepared, stop)
 
 
 def _prepare(
     config: Config, device: torch.device, opened: ExitStack, stop: StopRequest
-) -> tuple[TrainState, Loss, InputStream, Recorder | None]:
+) -> tuple[TrainState, Game, InputStream, Recorder | None]:
     """Checks everything, cheapest first, and then begins the run or continues it."""
     first = distributed.rank() == 0
 
@@ -53,7 +56,15 @@ def _prepare(
         distributed.share(getattr(config, key), key)
     source: Source = build("data", config.data)
     spec = game_spec(source.spec, conditional=config.conditional)
-    loss: Loss = build("loss", config.loss)
+    for warning in check_combination(config):
+        if first:
+            log.warning(warning)
+    game = Game(
+        loss=build("loss", config.loss),
+        regularizer=build("regularizer", config.regularizer),
+        weight_clip=config.weight_clip,
+        ema_decay=config.ema.decay,
+    )
     G, D = build_networks(config, spec)
     for key, protocol in (("protocol", config.protocol), ("quick", config.quick)):
         if protocol:
@@ -74,13 +85,13 @@ def _prepare(
     batches = Batches(
         images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks
     )
-    inputs = InputStream(config, state.G, opened.enter_context(batches), device)
+    inputs = InputStream(config, state.G.network, opened.enter_context(batches), device)
     recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop)) if run else None
-    return state, loss, inputs, recorder
+    return state, game, inputs, recorder
 
 
 def _play(
-    config: Config, state: TrainState, loss: Loss, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
+    config: Config, state: TrainState, game: Game, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
 ) -> dict[str, Scores]:
     """The game, and what is due between its steps. What is due at a step is done before the next one, also when a run continues there."""
     while True:
@@ -99,7 +110,7 @@ def _play(
         for optimizer in (state.G_optimizer, state.D_optimizer):
             set_learning_rate(optimizer, lr)
         with precision(config.precision, inputs.device):
-            stats = train_step(state, loss, inputs(state.step), ema_decay=config.ema.decay)
+            stats = train_step(state, game, inputs(state.step))
         state.step += 1
 
         if recorder:

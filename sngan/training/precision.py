@@ -19,12 +19,13 @@ def check_precision(kind: Literal["fp32", "tf32", "bf16"], device: torch.device)
 
 @contextmanager
 def precision(kind: Literal["fp32", "tf32", "bf16"], device: torch.device) -> Iterator[None]:
-    """float32 without TF32, float32 with TF32, or bfloat16 autocast; the process's TF32 switches are put back at the end.
+    """float32 without TF32, float32 with TF32 in convolutions, or bfloat16 autocast; the process's switches are put back at the end.
 
-    Master weights, Adam, spectral norm and losses are float32 in all three.
+    Master weights, Adam, spectral norm (whose matrix products never see TF32) and losses are float32 in all three.
     """
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = kind != "fp32"
     try:
         # no cache: it would keep the bfloat16 copy of a weight after the optimiser has changed the weight
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=kind == "bf16", cache_enabled=False):

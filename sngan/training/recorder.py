@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from typing import Any, Literal, Self
@@ -16,6 +17,8 @@ from sngan.evaluation.sampling import balanced_labels, batch_norm, latents, prep
 from sngan.evaluation.score import Scorer, better
 from sngan.files import read_lines
 from sngan.generators.generator import Generator
+from sngan.layers.normalized import bake
+from sngan.layers.singular_values import drift
 from sngan.provenance import versions
 from sngan.training import checkpoint
 from sngan.training.log import History, RunLog, describe
@@ -24,6 +27,11 @@ from sngan.training.state import TrainState
 from sngan.training.stop import Interrupted, StopRequest
 
 Role = Literal["quick", "full"]
+
+log = logging.getLogger(__name__)
+
+MOST_DRIFT = 0.05
+"""Of a sigma from its exact value, as a fraction, before it is worth a warning."""
 
 N_SHOWN = 100
 """Samples in a grid, ten a row."""
@@ -51,8 +59,10 @@ class Recorder:
     def scalars(self, lr: float) -> None:
         """Logs the means since the last log."""
         self.check_finite()
-        sigma_max = torch.stack(list(self.state.D.sigmas().values())).max().item()
-        self.log.scalars(self.state.step, {**self.history.means(), "sigma_max": sigma_max, "lr": lr})
+        estimates = self.state.D.sigmas()
+        values = torch.stack(list(estimates.values())).tolist() if estimates else []
+        sigmas = dict(zip(estimates, values, strict=True))
+        self.log.scalars(self.state.step, {**self.history.means(), "lr": lr}, sigmas=sigmas)
         self.history.clear()
 
     def check_finite(self) -> None:
@@ -65,6 +75,18 @@ class Recorder:
             "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
         )
 
+    def check_sigmas(self) -> None:
+        """Warns of layers whose sigma, as power iteration follows it, is off its exact value: their weights are not quite normalised."""
+        off = {}
+        for name, ratio in drift(self.state.D).items():
+            if abs(ratio - 1.0) > MOST_DRIFT:
+                off[name] = ratio
+        if off:
+            log.warning(
+                f"step {self.state.step}: the sigma of {', '.join(f'{name} is {ratio:.3f}' for name, ratio in off.items())} times its exact "
+                "value; discriminator.power_iterations=2 or a smaller optimizer.lr follows it more closely"
+            )
+
     def save(self) -> None:
         """Saves the state, unless this step is saved already, and removes the checkpoints that `keep` does not ask for.
 
@@ -76,6 +98,7 @@ class Recorder:
                 f"the weights after step {self.state.step} hold NaN or infinity and are not saved; {self._last_good()}\n"
                 "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
             )
+        self.check_sigmas()
         try:
             checkpoint.save(self.state, self.config, self.spec, self.run.checkpoints)
             checkpoint.prune(self.run.checkpoints, self.config.keep, self.best_step())
@@ -87,9 +110,9 @@ class Recorder:
 
     def samples(self) -> None:
         """Writes a grid of samples from latents that stay the same during the run; labels go 0, 1, … along the rows."""
-        z = latents(N_SHOWN, self.state.G.z_dim, seed=self.config.seed)
+        G, _ = prepared(bake(self.state.G_ema), self.config, "ema")
+        z = latents(N_SHOWN, G.z_dim, seed=self.config.seed)
         y = balanced_labels(N_SHOWN, self.spec.n_classes)
-        G, _ = prepared(self.state.G_ema, self.config, "ema")
         images = torch.cat(list(samples(G, z, y)))
         self.log.image(self.state.step, grid(images, columns=10))
 
@@ -97,7 +120,7 @@ class Recorder:
         """Scores the state by `config.quick`, once a step; the checkpoint of the best so far is kept."""
         self.check_finite()
         if not self._is_recorded("quick", self.state.step):
-            self._score(self.state.G_ema, "quick", self.state.step)
+            self._score(bake(self.state.G_ema), "quick", self.state.step)
         if self.best_step() == self.state.step:
             self.save()
 

@@ -12,8 +12,24 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sngan import distributed
+from sngan.layers.normalized import Normalized
 from sngan.losses.loss import Loss
+from sngan.regularizers.regularizer import Batch, Regularizer
 from sngan.training.state import TrainState
+
+Weights = dict[str, Tensor] | None
+"""Normalised weights shared by all forwards of one version of the parameters; None: each forward normalises for itself."""
+
+
+class Game(NamedTuple):
+    """What is played."""
+
+    loss: Loss
+    regularizer: Regularizer | None
+    """Added to the loss of D."""
+    weight_clip: float | None
+    """After each update D's parameters are clipped to [-weight_clip, weight_clip]."""
+    ema_decay: float
 
 
 class Inputs(NamedTuple):
@@ -27,53 +43,75 @@ class Inputs(NamedTuple):
     """[d_steps, N, Z], latents for D's updates"""
     y_D: Tensor | None
     """int64 [d_steps, N], labels of their fakes"""
+    epsilon: Tensor
+    """[d_steps, N], uniform in [0, 1): where a penalty looks between a real and a generated image"""
     z_G: Tensor
     """[M, Z], latents for G's update"""
     y_G: Tensor | None
     """int64 [M]"""
 
 
-def train_step(state: TrainState, loss: Loss, inputs: Inputs, *, ema_decay: float) -> dict[str, Tensor]:
+def train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tensor]:
     """Plays one step, changing `state` in place, and returns its statistics as scalar tensors (means over the d_steps updates of D)."""
     d_steps = len(inputs.x_real)
+    with torch.no_grad():
+        G_weights = shared_weights(state.G, update=False)  # G does not move while D does
+        x_fake = [state.G(inputs.z_D[i], _at(inputs.y_D, i), weights=G_weights) for i in range(d_steps)]
     D_stats = [
-        update_discriminator(state, loss, inputs.x_real[i], _at(inputs.y_real, i), inputs.z_D[i], _at(inputs.y_D, i))
+        update_discriminator(
+            state, game, Batch(inputs.x_real[i], _at(inputs.y_real, i), x_fake[i], inputs.epsilon[i]), _at(inputs.y_D, i)
+        )
         for i in range(d_steps)
     ]
-    G_loss = update_generator(state, loss, inputs.z_G, inputs.y_G)
-    update_average(state, ema_decay)
+    G_loss = update_generator(state, game, inputs.z_G, inputs.y_G)
+    update_average(state, game.ema_decay)
     stats = {name: torch.stack([s[name] for s in D_stats]).mean() for name in D_stats[0]}
     return {**stats, "G_loss": G_loss}
 
 
-def update_discriminator(
-    state: TrainState, loss: Loss, x_real: Tensor, y_real: Tensor | None, z: Tensor, y_fake: Tensor | None
-) -> dict[str, Tensor]:
-    """One update of D on N real and N generated images; G's weights do not move (its batch-norm statistics do)."""
-    with torch.no_grad():
-        x_fake = state.G(z, y_fake)  # [N, C, H, W]
-    weights = state.D.normalize(update=True)
-    # one forward for both: exact, as D has no batch statistics
-    y = None if y_real is None or y_fake is None else torch.cat([y_real, y_fake])
-    logits = state.D(torch.cat([x_real, x_fake]), y, weights=weights).float()  # [2N]
-    real_logits, fake_logits = logits.split([len(x_real), len(x_fake)])
-    D_loss = loss.discriminator(real_logits, fake_logits)
-    descend(D_loss, state.D, state.D_optimizer)
-    return {
-        "D_loss": D_loss.detach(),
-        "real_logits": real_logits.detach().mean(),
-        "fake_logits": fake_logits.detach().mean(),
-    }
+def update_discriminator(state: TrainState, game: Game, batch: Batch, y_fake: Tensor | None) -> dict[str, Tensor]:
+    """One update of D on N real and N generated images."""
+    weights = shared_weights(state.D, update=True)
+    real_logits, fake_logits = judge(state.D, weights, batch, y_fake)
+    D_loss = game.loss.discriminator(real_logits, fake_logits)
+    stats = {"D_loss": D_loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+    objective = D_loss
+    if game.regularizer:
+        penalty = game.regularizer(state.D, weights, batch)
+        stats["penalty"] = penalty
+        objective = D_loss + penalty
+    descend(objective, state.D, state.D_optimizer)
+    if game.weight_clip:
+        clip(state.D, game.weight_clip)
+    return {name: value.detach() for name, value in stats.items()}
 
 
-def update_generator(state: TrainState, loss: Loss, z: Tensor, y: Tensor | None) -> Tensor:
+def judge(D: Normalized, weights: Weights, batch: Batch, y_fake: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The logits of N real and N generated images, each float32 [N]."""
+    if D.uses_batch_statistics or weights is None:
+        # apart: real and generated images have different statistics; and the author code counts two forwards
+        return D(batch.x_real, batch.y_real, weights=weights).float(), D(batch.x_fake, y_fake, weights=weights).float()
+    # together: exact, as each logit depends on its own image
+    y = None if batch.y_real is None or y_fake is None else torch.cat([batch.y_real, y_fake])
+    logits = D(torch.cat([batch.x_real, batch.x_fake]), y, weights=weights).float()  # [2N]
+    real_logits, fake_logits = logits.split([len(batch.x_real), len(batch.x_fake)])
+    return real_logits, fake_logits
+
+
+def update_generator(state: TrainState, game: Game, z: Tensor, y: Tensor | None) -> Tensor:
     """One update of G on M latents against a D that is frozen: its weights get no gradient and its u, v do not move."""
     with torch.no_grad():
-        weights = state.D.normalize(update=False)
-    fake_logits = state.D(state.G(z, y), y, weights=weights).float()  # [M]
-    G_loss = loss.generator(fake_logits)
+        D_weights = shared_weights(state.D, update=False)
+    x_fake = state.G(z, y, weights=shared_weights(state.G, update=True))  # [M, C, H, W]
+    fake_logits = state.D(x_fake, y, weights=D_weights).float()  # [M]
+    G_loss = game.loss.generator(fake_logits)
     descend(G_loss, state.G, state.G_optimizer)
     return G_loss.detach()
+
+
+def shared_weights(network: Normalized, *, update: bool) -> Weights:
+    """The network's weights for all forwards until its parameters change; None if each forward is to normalise for itself."""
+    return None if network.iterates_per_forward else network.normalize(update=update)
 
 
 def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -88,11 +126,21 @@ def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimi
 
 
 @torch.no_grad()
+def clip(network: nn.Module, limit: float) -> None:
+    """Clips every parameter to [-limit, limit], in place (Arjovsky et al. 2017, Algorithm 1)."""
+    parameters: list[Tensor] = list(network.parameters())
+    torch._foreach_clamp_min_(parameters, -limit)
+    torch._foreach_clamp_max_(parameters, limit)
+
+
+@torch.no_grad()
 def update_average(state: TrainState, decay: float) -> None:
-    """G_ema <- decay * G_ema + (1 - decay) * G for weights; batch-norm statistics are copied."""
+    """G_ema <- decay * G_ema + (1 - decay) * G for weights; batch-norm statistics are copied, u and v follow G_ema's own weights."""
     get_ema_multi_avg_fn(decay)(list(state.G_ema.parameters()), list(state.G.parameters()), None)
-    for averaged, current in zip(state.G_ema.buffers(), state.G.buffers(), strict=True):
-        averaged.copy_(current)
+    for (name, averaged), current in zip(state.G_ema.named_buffers(), state.G.buffers(), strict=True):
+        if name.rpartition(".")[2] not in ("u", "v"):
+            averaged.copy_(current)
+    state.G_ema.advance()
 
 
 def _at(labels: Tensor | None, i: int) -> Tensor | None:

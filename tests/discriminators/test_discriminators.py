@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from sngan.config import Component
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
+from sngan.layers.normalization import activation_norm
+from sngan.layers.normalized import Normalized
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.registry import build
 
@@ -16,11 +19,13 @@ AUTHOR = [64, 128, 128, 256, 256, 512, 512]
 RESNET = {"widths": None, "downsample": None, "hidden": "input", "head_bias": None}
 
 
-def make(name: str, resolution: int = 32, n_classes: int = 0, **options: object) -> SpectralNorm:
-    return build("discriminator", Component(name=name, **options), ImageSpec(resolution, 3, n_classes))
+def make(name: str, resolution: int = 32, n_classes: int = 0, normalization: str = "none", **options: object) -> nn.Module:
+    return build(
+        "discriminator", Component(name=name, **options), ImageSpec(resolution, 3, n_classes), activation_norm(normalization)
+    )
 
 
-def count(D: SpectralNorm) -> int:
+def count(D: nn.Module) -> int:
     return sum(p.numel() for p in D.parameters())
 
 
@@ -59,26 +64,50 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_layer_with_weights_is_normalised(name: str) -> None:
-    D = make(name, **SMALL[name])
+    D = SpectralNorm(make(name, **SMALL[name]))
     weights = {key for key, p in D.network.named_parameters() if p.dim() > 1}
     assert D.normalize(update=False).keys() == weights
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_gives_one_logit_an_image(name: str) -> None:
-    assert make(name, **SMALL[name])(torch.randn(5, 3, 32, 32)).shape == (5,)
+NORMS = ["none", "layer", "instance", "group", "batch"]
 
 
+@pytest.mark.parametrize("normalization", NORMS)
 @pytest.mark.parametrize("name", SMALL)
-def test_logits_are_those_of_each_image_alone(name: str) -> None:
+def test_gives_one_logit_an_image(name: str, normalization: str) -> None:
+    assert make(name, **SMALL[name], normalization=normalization)(torch.randn(5, 3, 32, 32)).shape == (5,)
+
+
+@pytest.mark.parametrize("normalization", NORMS[:-1])
+@pytest.mark.parametrize("name", SMALL)
+def test_logits_are_those_of_each_image_alone(name: str, normalization: str) -> None:
     """No batch statistics: real and fake may share a forward."""
-    D = make(name, **SMALL[name]).eval()
+    D = make(name, **SMALL[name], normalization=normalization)
+    assert not Normalized(D).uses_batch_statistics
     x = torch.randn(4, 3, 32, 32)
     torch.testing.assert_close(D(x), torch.cat([D(x[:1]), D(x[1:])]), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_batch_norm_mixes_the_images_of_a_batch_in_either_mode(name: str) -> None:
+    D = Normalized(make(name, **SMALL[name], normalization="batch"))
+    assert D.uses_batch_statistics
+    x = torch.randn(4, 3, 32, 32)
+    assert not torch.allclose(D(x)[:2], D(x[:2]), rtol=1e-2)
+    assert torch.equal(D.train()(x), D.eval()(x))
+    assert not list(D.buffers())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "n"), [("cnn", {"widths": PAPER, "slope": 0.1}, 6), ("dcgan", SMALL["dcgan"], 2), ("resnet", RESNET, 6)]
+)
+def test_activations_are_normalised_before_every_nonlinearity_but_those_next_to_the_image(name: str, options: dict, n: int) -> None:
+    D = make(name, **options, normalization="layer")
+    assert sum(isinstance(module, nn.GroupNorm) for module in D.modules()) == n
+
+
 def test_projection_adds_the_inner_product_with_the_labels_embedding() -> None:
-    D = make("resnet", 32, 4, **SMALL["resnet"]).eval()
+    D = SpectralNorm(make("resnet", 32, 4, **SMALL["resnet"])).eval()
     weights = D.normalize(update=False)
     x = torch.randn(2, 3, 32, 32)
     network = D.network

@@ -15,7 +15,7 @@ from sngan.training.state import build_networks
 
 @pytest.fixture
 def G(tiny: Callable[..., Config]) -> Generator:
-    return build_networks(tiny(), ImageSpec(32, 3, 0))[0]
+    return build_networks(tiny(), ImageSpec(32, 3, 0))[0].network
 
 
 def test_the_first_latents_of_many_are_those_of_few() -> None:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import copy
+import inspect
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as torch_spectral_norm
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from sngan import compose
+from sngan.data.images import ImageSpec
+from sngan.discriminators.resnet import PUBLISHED, ResNetDiscriminator
 from sngan.errors import UserError
-from sngan.layers.spectral_norm import SpectralNorm, bake
+from sngan.layers import singular_vectors
+from sngan.layers.normalized import bake
+from sngan.layers.singular_vectors import TRANSPOSED, Stack, group, matrix, unmatrix
+from sngan.layers.spectral_norm import SpectralNorm
 
 LAYERS = {
     "conv": lambda: nn.Conv2d(3, 8, 3),
@@ -19,13 +27,31 @@ LAYERS = {
 }
 
 
-def matrix(layer: nn.Module, weight: Tensor) -> Tensor:
-    weight = weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight
-    return weight.flatten(1)
+@pytest.fixture
+def batched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form of GPUs, all layers together, on this CPU."""
+    monkeypatch.setattr(singular_vectors, "ALONE_ON", set())
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(8 * 4 * 4, 1)).to(dtype)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_matrix_is_the_textbook_one_with_its_columns_in_another_order(kind: str) -> None:
+    layer = LAYERS[kind]()
+    textbook = layer.weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else layer.weight
+    W = matrix(layer, layer.weight)
+    torch.testing.assert_close(torch.linalg.svdvals(W), torch.linalg.svdvals(textbook.flatten(1)))
+    assert torch.equal(unmatrix(layer, W.flatten()), layer.weight)
+
+
+def test_a_matrix_of_a_channels_last_weight_is_a_view() -> None:
+    """And so is the way back: the normalised weight has the memory format of the parameter."""
+    layer = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+    W = matrix(layer, layer.weight)
+    assert W.data_ptr() == layer.weight.data_ptr()
+    assert SpectralNorm(nn.Sequential(layer)).normalize(update=False)["0.weight"].stride() == layer.weight.stride()
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -66,7 +92,8 @@ def test_equals_spectral_norm_of_torch_over_50_optimiser_steps() -> None:
     for name in ("0", "3"):
         layer = torch.nn.utils.spectral_norm(theirs.get_submodule(name))
         layer.weight_u.copy_(plain.get_submodule(name).u)
-        layer.weight_v.copy_(plain.get_submodule(name).v)
+        ours_v, weight = plain.get_submodule(name).v, layer.weight_orig
+        layer.weight_v.copy_(ours_v.view(-1, weight.shape[1]).T.flatten())  # columns [kh, kw, in] -> [in, kh, kw]
     x = train_side_by_side(ours, theirs, (3, 6, 6))
     torch.testing.assert_close(plain[0].weight, theirs[0].weight_orig, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-10, atol=1e-12)
@@ -206,3 +233,194 @@ def test_building_draws_no_global_random_number() -> None:
     before = torch.get_rng_state()
     SpectralNorm(plain)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def many_layers(dtype: torch.dtype = torch.float64) -> nn.Sequential:
+    """Equal shapes, unequal ones that share a batch, and one that is alone."""
+    shapes = [(8, 6, 3), (8, 6, 3), (8, 5, 3), (6, 6, 3), (8, 3, 1)]
+    convs = [nn.Conv2d(c_in, c_out, k) for c_out, c_in, k in shapes]
+    return nn.Sequential(*convs, nn.ConvTranspose2d(5, 7, 4), nn.Linear(300, 40), nn.Embedding(6, 9)).to(dtype)
+
+
+def layer_by_layer(D: SpectralNorm) -> dict[str, Tensor]:
+    """Algorithm 1 as it is written, for one layer after another."""
+    normalized = {}
+    for name, layer in D.layers().items():
+        W = matrix(layer, layer.weight)
+        with torch.no_grad():
+            v = nn.functional.normalize(W.T @ layer.u, dim=0)
+            u = nn.functional.normalize(W @ v, dim=0)
+            layer.u.copy_(u)
+            layer.v.copy_(v)
+        normalized[f"{name}.weight"] = layer.weight / (u @ W @ v)
+    return normalized
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_equals_the_layer_by_layer_form_over_50_optimiser_steps(together: bool, request: pytest.FixtureRequest) -> None:
+    if together:
+        request.getfixturevalue("batched")
+    ours = SpectralNorm(many_layers())
+    theirs = copy.deepcopy(ours)
+    optimizers = [torch.optim.Adam(D.parameters(), lr=1e-2) for D in (ours, theirs)]
+    for _ in range(50):
+        targets = {f"{name}.weight": torch.randn_like(layer.weight) for name, layer in ours.layers().items()}
+        for D, optimizer in zip((ours, theirs), optimizers, strict=True):
+            weights = ours.normalize(update=True) if D is ours else layer_by_layer(theirs)
+            optimizer.zero_grad()
+            sum(((weight - targets[name]) ** 2).sum() for name, weight in weights.items()).backward()
+            optimizer.step()
+    assert [len(stack.shapes) for stack in ours.vectors.stacks()] == ([7, 1] if together else [1] * 8)
+    for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11, msg=name)
+
+
+def test_batches_hold_every_layer_once_and_little_padding() -> None:
+    shapes = [(64, 27), (64, 1024), (128, 576), (128, 2048), (256, 1152), (256, 4096), (512, 2304), (1, 8192), (64, 27)]
+    groups = group(shapes)
+    assert sorted(i for members in groups for i in members) == list(range(len(shapes)))
+    padded = sum(len(m) * max(shapes[i][0] for i in m) * max(shapes[i][1] for i in m) for m in groups)
+    assert padded <= 2 * sum(r * c for r, c in shapes)
+    assert len(groups) < 6
+
+
+def test_padding_and_its_inverse_lose_nothing(batched: None) -> None:
+    layers = {name: module for name, module in many_layers().named_children() if name in "0234"}
+    stack = Stack(layers)
+    assert stack.is_padded
+    for weight, back in zip(stack.weights(), stack.unpad(stack.pad(stack.weights())), strict=True):
+        assert torch.equal(weight, back)
+
+
+class CountKernels(TorchDispatchMode):
+    """Counts what is computed: operations that give no view."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.n += not (func.is_view or func in (torch.ops.aten.detach.default, torch.ops.aten._unsafe_view.default))
+        return func(*args, **(kwargs or {}))
+
+
+def test_at_most_20_kernels_for_all_layers_of_the_resnet(batched: None) -> None:
+    network = ResNetDiscriminator(ImageSpec(32, 3, 0), nn.Identity, PUBLISHED[32], hidden="input")
+    D = SpectralNorm(network.to(memory_format=torch.channels_last))
+    gradients = {name: torch.randn_like(weight) for name, weight in D.normalize(update=True).items()}
+    with CountKernels() as count:
+        weights = D.normalize(update=True)
+        parameters = [D.network.get_parameter(name) for name in weights]
+        torch.autograd.grad(list(weights.values()), parameters, list(gradients.values()))
+    assert 15 <= count.n <= 20
+
+
+def test_a_fixed_scale_multiplies_the_weights() -> None:
+    plain = network()
+    weights, scaled = (
+        SpectralNorm(plain).normalize(update=False),
+        SpectralNorm(copy.deepcopy(plain), scale=2.5).normalize(update=False),
+    )
+    for name, weight in weights.items():
+        torch.testing.assert_close(scaled[name], 2.5 * weight)
+
+
+def test_a_learned_scale_starts_as_the_plain_network_and_is_trained() -> None:
+    plain = network(torch.float64)
+    D = SpectralNorm(copy.deepcopy(plain), scale="learned")
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(D.eval()(x), plain(x))
+    gamma = dict(D.network.named_parameters())["0.gamma"]
+    (gradient,) = torch.autograd.grad(D(x).sum(), gamma)
+    assert gamma.shape == ()
+    assert gradient != 0
+
+
+def test_more_power_iterations_come_closer() -> None:
+    layer = nn.Linear(20, 30).double()
+    errors = []
+    for n in (1, 3):
+        D = SpectralNorm(nn.Sequential(copy.deepcopy(layer)), power_iterations=n)
+        D.network[0].u.copy_(nn.functional.normalize(torch.ones(30), dim=0))
+        D.normalize(update=True)
+        errors.append((torch.linalg.svdvals(layer.weight)[0] - D.sigmas()["0"]).item())
+    assert 0 < errors[1] < errors[0]
+
+
+def test_excluded_layers_keep_their_weights() -> None:
+    D = SpectralNorm(network(), exclude=["3"])
+    assert D.normalize(update=True).keys() == {"0.weight"}
+    assert SpectralNorm(many_layers(), exclude=["[0-4]", "7"]).normalize(update=True).keys() == {"5.weight", "6.weight"}
+
+
+@pytest.mark.parametrize(
+    ("exclude", "words"), [(["last"], "exclude=last: no layer is called so; the layers are 0, 3"), (["*"], "leaves no layer")]
+)
+def test_what_cannot_be_excluded_is_refused(exclude: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        SpectralNorm(network(), exclude=exclude)
+
+
+def test_python_defaults_are_those_of_the_configs() -> None:
+    options = compose().discriminator
+    parameters = inspect.signature(SpectralNorm).parameters
+    for key in ("power_iterations", "iterate_per", "scale", "exclude"):
+        assert parameters[key].default == getattr(options, key)
+
+
+def test_compiles_to_the_same_numbers() -> None:
+    D = SpectralNorm(network())
+    twin = copy.deepcopy(D)
+    x = torch.randn(2, 3, 6, 6)
+    compiled = torch.compile(twin, backend="aot_eager")
+    for _ in range(2):
+        ours, theirs = D(x), compiled(x)
+        torch.testing.assert_close(ours, theirs)
+        for p, q in zip(
+            torch.autograd.grad(ours.sum(), list(D.parameters())),
+            torch.autograd.grad(theirs.sum(), list(twin.parameters())),
+            strict=True,
+        ):
+            torch.testing.assert_close(p, q)
+        assert torch.equal(D.network[0].u, twin.network[0].u)
+
+
+def test_a_second_derivative_by_the_weights_is_refused_rather_than_wrong() -> None:
+    D = SpectralNorm(network())
+    weight = D.normalize(update=False)["0.weight"]
+    (gradient,) = torch.autograd.grad(weight.square().sum(), D.network[0].weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+class TextbookSpectralNorm(nn.Module):
+    """The widespread teaching example: `weight.data` is reassigned in each forward."""
+
+    def __init__(self, layer: nn.Linear):
+        super().__init__()
+        self.layer = layer
+        self.u = torch.randn(len(layer.weight), dtype=layer.weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        W = self.layer.weight.data
+        for _ in range(50):
+            v = nn.functional.normalize(W.T @ self.u, dim=0)
+            self.u = nn.functional.normalize(W @ v, dim=0)
+        self.layer.weight.data = W / (self.u @ W @ v)
+        return self.layer(x)
+
+
+def test_the_textbook_form_would_fail_these_tests() -> None:
+    """It rescales the parameter itself, and its gradient lacks the part that goes through sigma."""
+    layer = nn.Linear(5, 4).double()
+    before = layer.weight.detach().clone()
+    x = torch.randn(3, 5, dtype=torch.float64)
+    right = SpectralNorm(nn.Sequential(copy.deepcopy(layer)))
+    right.vectors.advance(500)
+    (expected,) = torch.autograd.grad(right.eval()(x).square().sum(), right.network[0].weight)
+    wrong = TextbookSpectralNorm(layer)
+    output = wrong(x)
+    torch.testing.assert_close(output, right(x), rtol=1e-4, atol=1e-4)  # the same function ...
+    (gradient,) = torch.autograd.grad(output.square().sum(), layer.weight)
+    assert not torch.allclose(layer.weight, before)  # ... of another parameter,
+    along = (expected * before).sum()
+    torch.testing.assert_close(along, torch.zeros_like(along), rtol=0, atol=1e-10)  # W / sigma does not depend on the scale of W,
+    assert (gradient * layer.weight).sum().abs() > 1e-2  # which the wrong gradient does not know

@@ -97,7 +97,7 @@ def test_nothing_in_a_checkpoint_is_code(config: Config) -> None:
 def test_a_config_with_an_import_path_in_place_of_a_name_is_refused(config: Config) -> None:
     path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
     values = json.loads((path / "config.json").read_text())
-    values["generator"] = {"name": "os.system", "_target_": "os.system", "command": "touch hacked"}
+    values["generator"] |= {"name": "os.system", "_target_": "os.system", "command": "touch hacked"}
     (path / "config.json").write_text(json.dumps(values))
     manifest = json.loads((path / "checkpoint.json").read_text())
     manifest["sha256"]["config.json"] = checkpoint.sha256_of(path / "config.json")
@@ -117,7 +117,7 @@ def test_weights_of_another_network_are_refused(config: Config, tiny: Callable[.
     wider = tiny("generator.widths=[32,8,8,8]")
     path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
     with pytest.raises(UserError, match="does not fit the network"):
-        checkpoint.load_tensors(fresh(wider).G, path / "generator.safetensors")
+        checkpoint.load_tensors(fresh(wider).G.network, path / "generator.safetensors")
 
 
 def test_the_last_few_the_milestones_and_the_best_are_kept(config: Config) -> None:

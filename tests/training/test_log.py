@@ -76,6 +76,6 @@ def test_time_aside_is_no_training_time(tmp_path: Path, monkeypatch: pytest.Monk
     now[0] += 2.0
     with log.aside():
         now[0] += 100.0
-    log.scalars(4, {})
+    log.scalars(4, {}, sigmas={"linear": 1.5})
     log.close()
-    assert read_lines(tmp_path / "scalars.jsonl") == [{"step": 4, "images_per_s": 20.0}]
+    assert read_lines(tmp_path / "scalars.jsonl") == [{"step": 4, "images_per_s": 20.0, "sigma": {"linear": 1.5}}]

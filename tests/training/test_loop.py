@@ -49,7 +49,7 @@ def test_a_run_leaves_what_it_promises(tiny: Tiny) -> None:
     assert json.loads((run / "config.json").read_text()) == config.model_dump(mode="json")
     assert [line["step"] for line in read_lines(run / "scalars.jsonl")] == [1, 2, 3, 4, 5, 6]
     assert read_lines(run / "scalars.jsonl")[0].keys() >= {
-        "D_loss", "G_loss", "real_logits", "fake_logits", "sigma_max", "lr", "images_per_s",
+        "D_loss", "G_loss", "real_logits", "fake_logits", "sigma", "lr", "images_per_s",
     }  # fmt: skip
     assert sorted(path.name for path in (run / "samples").iterdir()) == [f"step-{s:08d}.png" for s in (0, 3, 6)]
     assert [(line["role"], line["step"]) for line in read_lines(run / "metrics.jsonl")][:3] == [

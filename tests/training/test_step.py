@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sngan import Config, build
 from sngan.data.images import ImageSpec
-from sngan.losses.loss import Loss
+from sngan.regularizers.regularizer import Batch
 from sngan.training.state import TrainState, build_networks, initial_state
-from sngan.training.step import Inputs, train_step, update_average, update_discriminator, update_generator
+from sngan.training.step import Game, Inputs, train_step, update_average, update_discriminator, update_generator
 
 CPU = torch.device("cpu")
 SPEC = ImageSpec(32, 3, 0)
@@ -24,12 +24,21 @@ def state(tiny: Callable[..., Config]) -> TrainState:
 
 
 @pytest.fixture
-def loss(tiny: Callable[..., Config]) -> Loss:
-    return build("loss", tiny().loss)
+def game(tiny: Callable[..., Config]) -> Game:
+    return Game(build("loss", tiny().loss), None, None, ema_decay=0.9)
 
 
 def inputs(d_steps: int = 2, n: int = 4, m: int = 6, z: int = 128) -> Inputs:
-    return Inputs(torch.rand(d_steps, n, 3, 32, 32) * 2 - 1, None, torch.randn(d_steps, n, z), None, torch.randn(m, z), None)
+    x_real, z_D, epsilon = torch.rand(d_steps, n, 3, 32, 32) * 2 - 1, torch.randn(d_steps, n, z), torch.rand(d_steps, n)
+    return Inputs(x_real, None, z_D, None, epsilon, torch.randn(m, z), None)
+
+
+def batch(state: TrainState) -> Batch:
+    """What one update of D sees."""
+    data = inputs()
+    with torch.no_grad():
+        x_fake = copy.deepcopy(state.G)(data.z_D[0].to(next(state.G.parameters()).dtype))
+    return Batch(data.x_real[0].to(x_fake), None, x_fake, data.epsilon[0].to(x_fake))
 
 
 def weights(network: torch.nn.Module) -> dict[str, Tensor]:
@@ -40,29 +49,28 @@ def moved(before: dict[str, Tensor], network: torch.nn.Module) -> list[str]:
     return [name for name, p in network.named_parameters() if not torch.equal(before[name], p)]
 
 
-def test_update_of_d_moves_every_weight_of_d_and_none_of_g(state: TrainState, loss: Loss) -> None:
+def test_update_of_d_moves_every_weight_of_d_and_none_of_g(state: TrainState, game: Game) -> None:
     G, D = weights(state.G), weights(state.D)
-    data = inputs()
-    update_discriminator(state, loss, data.x_real[0], None, data.z_D[0], None)
+    update_discriminator(state, game, batch(state), None)
     assert moved(G, state.G) == []
     # a bias before the hinge gets -1 from the real and +1 from the fake, which cancel at the start
     assert {name for name in D if name.endswith("weight")} <= set(moved(D, state.D))
 
 
-def test_update_of_g_moves_every_weight_of_g_and_nothing_of_d(state: TrainState, loss: Loss) -> None:
+def test_update_of_g_moves_every_weight_of_g_and_nothing_of_d(state: TrainState, game: Game) -> None:
     G, D = weights(state.G), {name: value.clone() for name, value in state.D.state_dict().items()}
-    update_generator(state, loss, torch.randn(6, 128), None)
+    update_generator(state, game, torch.randn(6, 128), None)
     # a bias before batch norm has no effect, but rounding moves it; the weights all move
     assert {name for name in G if name.endswith("weight")} <= set(moved(G, state.G))
     assert all(torch.equal(value, D[name]) for name, value in state.D.state_dict().items())  # u and v among them
 
 
-def test_no_gradient_is_left_behind(state: TrainState, loss: Loss) -> None:
-    train_step(state, loss, inputs(), ema_decay=0.9)
+def test_no_gradient_is_left_behind(state: TrainState, game: Game) -> None:
+    train_step(state, game, inputs())
     assert all(p.grad is None for network in (state.G, state.D) for p in network.parameters())
 
 
-def test_u_and_v_make_one_iteration_per_update_of_d(state: TrainState, loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_u_and_v_make_one_iteration_per_update_of_d(state: TrainState, game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     normalize = type(state.D).normalize
 
@@ -71,38 +79,37 @@ def test_u_and_v_make_one_iteration_per_update_of_d(state: TrainState, loss: Los
         return normalize(self, update=update)
 
     monkeypatch.setattr(type(state.D), "normalize", counted)
-    train_step(state, loss, inputs(d_steps=5), ema_decay=0.9)
+    train_step(state, game, inputs(d_steps=5))
     assert calls == [True] * 5 + [False]
 
 
-def test_one_forward_for_real_and_fake_equals_two(state: TrainState, loss: Loss) -> None:
+def test_one_forward_for_real_and_fake_equals_two(state: TrainState, game: Game) -> None:
     other = copy.deepcopy(state.D).double()
     state.D.double()
     state.G.double()
-    data = inputs()
-    x_real, z = data.x_real[0].double(), data.z_D[0].double()
-    with torch.no_grad():
-        x_fake = copy.deepcopy(state.G)(z)
-    stats = update_discriminator(state, loss, x_real, None, z, None)
+    seen = batch(state)
+    stats = update_discriminator(state, game, seen, None)
     normalized = other.normalize(update=True)
-    expected = loss.discriminator(other(x_real, weights=normalized).float(), other(x_fake, weights=normalized).float())
+    expected = game.loss.discriminator(
+        other(seen.x_real, weights=normalized).float(), other(seen.x_fake, weights=normalized).float()
+    )
     torch.testing.assert_close(stats["D_loss"], expected.detach(), rtol=1e-6, atol=1e-7)
 
 
-def test_step_equals_the_textbook_loop(state: TrainState, loss: Loss) -> None:
+def test_step_equals_the_textbook_loop(state: TrainState, game: Game) -> None:
     """backward() and Adam on D(real) and D(fake) apart, then on G through D: the same weights."""
     G, D = copy.deepcopy(state.G), copy.deepcopy(state.D)
     G_optimizer = torch.optim.Adam(G.parameters(), lr=1e-3, betas=(0.0, 0.9))
     D_optimizer = torch.optim.Adam(D.parameters(), lr=1e-3, betas=(0.0, 0.9))
     data = inputs()
-    train_step(state, loss, data, ema_decay=0.9)
+    train_step(state, game, data)
     for i in range(2):
         D_optimizer.zero_grad()
         normalized = D.normalize(update=True)
-        loss.discriminator(D(data.x_real[i], weights=normalized), D(G(data.z_D[i]).detach(), weights=normalized)).backward()
+        game.loss.discriminator(D(data.x_real[i], weights=normalized), D(G(data.z_D[i]).detach(), weights=normalized)).backward()
         D_optimizer.step()
     G_optimizer.zero_grad()
-    loss.generator(D.eval()(G(data.z_G))).backward()
+    game.loss.generator(D.eval()(G(data.z_G))).backward()
     G_optimizer.step()
     for ours, theirs in ((state.D, D), (state.G, G)):
         for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
@@ -111,9 +118,9 @@ def test_step_equals_the_textbook_loop(state: TrainState, loss: Loss) -> None:
                 assert ((p - q).abs() < 1e-5).float().mean() > 0.99, name
 
 
-def test_average_is_a_lerp_of_weights_and_a_copy_of_statistics(state: TrainState, loss: Loss) -> None:
+def test_average_is_a_lerp_of_weights_and_a_copy_of_statistics(state: TrainState, game: Game) -> None:
     before = weights(state.G_ema)
-    update_generator(state, loss, torch.randn(6, 128), None)
+    update_generator(state, game, torch.randn(6, 128), None)
     update_average(state, 0.9)
     for (name, averaged), current in zip(state.G_ema.named_parameters(), state.G.parameters(), strict=True):
         torch.testing.assert_close(averaged, 0.9 * before[name] + 0.1 * current)
@@ -121,18 +128,18 @@ def test_average_is_a_lerp_of_weights_and_a_copy_of_statistics(state: TrainState
         assert torch.equal(averaged, current)
 
 
-def test_decay_0_is_the_generator_itself(state: TrainState, loss: Loss) -> None:
-    train_step(state, loss, inputs(), ema_decay=0.0)
+def test_decay_0_is_the_generator_itself(state: TrainState, game: Game) -> None:
+    train_step(state, game._replace(ema_decay=0.0), inputs())
     assert all(torch.equal(a, b) for a, b in zip(state.G_ema.parameters(), state.G.parameters(), strict=True))
 
 
-def test_statistics_are_scalar_tensors_without_graph(state: TrainState, loss: Loss) -> None:
-    stats = train_step(state, loss, inputs(), ema_decay=0.9)
+def test_statistics_are_scalar_tensors_without_graph(state: TrainState, game: Game) -> None:
+    stats = train_step(state, game, inputs())
     assert stats.keys() == {"D_loss", "G_loss", "real_logits", "fake_logits"}
     assert all(value.dim() == 0 and not value.requires_grad for value in stats.values())
 
 
-def test_no_tensor_becomes_a_python_number_in_a_step(state: TrainState, loss: Loss) -> None:
+def test_no_tensor_becomes_a_python_number_in_a_step(state: TrainState, game: Game) -> None:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Refuse(TorchDispatchMode):
@@ -142,10 +149,10 @@ def test_no_tensor_becomes_a_python_number_in_a_step(state: TrainState, loss: Lo
 
     data = inputs()
     with Refuse():
-        train_step(state, loss, data, ema_decay=0.9)
+        train_step(state, game, data)
 
 
-def test_conditional_labels_reach_both_players(tiny: Callable[..., Config], loss: Loss) -> None:
+def test_conditional_labels_reach_both_players(tiny: Callable[..., Config], game: Game) -> None:
     config = tiny(
         "conditional=true", "generator=resnet", "generator.widths=[8,8,8,8]", "discriminator=resnet",
         "discriminator.widths=[8,8]", "discriminator.downsample=[true,true]",
@@ -154,8 +161,8 @@ def test_conditional_labels_reach_both_players(tiny: Callable[..., Config], loss
     embedding = state.D.network.embedding.weight.detach().clone()
     data = inputs()
     y_real, y_fake = torch.zeros(2, 4, dtype=torch.int64), torch.ones(2, 4, dtype=torch.int64)
-    train_step(state, loss, data._replace(y_real=y_real, y_D=y_fake, y_G=torch.full((6,), 2)), ema_decay=0.9)
-    gamma = state.G.blocks[0].norm1.gamma.weight
+    train_step(state, game, data._replace(y_real=y_real, y_D=y_fake, y_G=torch.full((6,), 2)))
+    gamma = state.G.network.blocks[0].norm1.gamma.weight
     assert not torch.equal(state.D.network.embedding.weight, embedding)
     assert torch.equal(gamma[3:], torch.ones_like(gamma[3:]))
     assert not torch.equal(gamma[2], torch.ones_like(gamma[2]))

@@ -1,0 +1,104 @@
+"""A network that runs with weights made from its parameters: what spectral norm, weight norm and no norm at all have in common."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sngan.errors import UserError
+from sngan.layers.singular_vectors import SingularVectors
+
+Scale = float | Literal["learned"]
+Network = TypeVar("Network", bound=nn.Module)
+
+LAYERS = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear | nn.Embedding
+"""What has a weight matrix: convolutions, transposed convolutions, linear layers, embeddings."""
+
+
+class Normalized(nn.Module, Generic[Network]):
+    """`network`, run with weights that are a function of its parameters; in this class they are the parameters themselves.
+
+    A training step normalises once per version of the parameters, and shares the result among all calls that see this version:
+
+        weights = D.normalize(update=True)
+        logits = D(x, y, weights=weights)
+
+    Called without `weights` it behaves like any module and normalises for itself.
+    """
+
+    iterates_per_forward = False
+    """Whether each forward in training mode is meant to normalise for itself, so that nothing is shared."""
+    vectors: SingularVectors | None = None
+    """u, v and so sigma of each layer, where they are tracked."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network
+        self.uses_batch_statistics = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+        """Whether an output depends on the other inputs of its batch."""
+
+    def normalize(self, *, update: bool) -> dict[str, Tensor]:
+        """The weights to run with, by parameter name; those left out are used as they are.
+
+        `update` first brings what is tracked along with the parameters up to date, in place.
+        """
+        return {}
+
+    def forward(self, *inputs: Tensor | None, weights: dict[str, Tensor] | None = None) -> Tensor:
+        """The network's output with `weights` (what `normalize` gave) in place of its own."""
+        if weights is None:
+            weights = self.normalize(update=self.training)
+        return functional_call(self.network, weights, inputs) if weights else self.network(*inputs)
+
+    def advance(self) -> None:
+        """Brings what is tracked along with the parameters up to date, in place."""
+
+    def track_sigma(self) -> None:
+        """Gives each layer buffers `u` and `v`, so that `vectors` can follow its sigma."""
+        if self.vectors is None:
+            self.vectors = SingularVectors(self.layers())
+
+    @torch.no_grad()
+    def sigmas(self) -> dict[str, Tensor]:
+        """The present estimate of each tracked layer's sigma(W), a scalar tensor by layer name; moves nothing."""
+        return self.vectors.sigmas() if self.vectors else {}
+
+    def layers(self) -> dict[str, Any]:
+        """The modules that have a weight matrix, by name."""
+        return {name: module for name, module in self.network.named_modules() if isinstance(module, LAYERS)}
+
+    def _chosen_layers(self, exclude: Sequence[str]) -> dict[str, Any]:
+        """The layers that match none of the patterns; raises `UserError` for a pattern that matches nothing, or if nothing is left."""
+        layers = self.layers()
+        for pattern in exclude:
+            if not any(fnmatch(name, pattern) for name in layers):
+                raise UserError(f"exclude={pattern}: no layer is called so; the layers are {', '.join(layers)}")
+        chosen = {name: layer for name, layer in layers.items() if not any(fnmatch(name, pattern) for pattern in exclude)}
+        if not chosen:
+            raise UserError(f"exclude={list(exclude)} leaves no layer to normalise; for that there is normalization=none")
+        for name, layer in chosen.items():
+            W = layer.weight.detach()
+            if not (torch.isfinite(W).all() and W.any()):
+                raise UserError(f"{name}.weight is zero or not finite, so it cannot be normalised; initialise it first")
+        return chosen
+
+
+def bake(module: Normalized[Network]) -> Network:
+    """A plain copy of the network that holds the normalised weights, in the mode it is in, for use without its wrapper."""
+    plain = copy.deepcopy(module.network)
+    with torch.no_grad():
+        weights = module.normalize(update=False)
+    for name, layer in module.layers().items():
+        twin: Any = plain.get_submodule(name)
+        if f"{name}.weight" in weights:
+            twin.weight = nn.Parameter(weights[f"{name}.weight"].clone(), requires_grad=layer.weight.requires_grad)
+        for extra in ("u", "v", "gamma"):
+            if hasattr(twin, extra):
+                delattr(twin, extra)
+    return plain

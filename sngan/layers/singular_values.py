@@ -1,0 +1,66 @@
+"""Exact singular values, of weight matrices and of convolutions as linear maps: slow, for looking, never for training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sngan.layers.normalized import Normalized
+from sngan.layers.singular_vectors import matrix
+
+
+@torch.no_grad()
+def singular_values(W: Tensor) -> Tensor:
+    """All singular values of a matrix, the largest first, float64 on the CPU."""
+    return torch.linalg.svdvals(W.detach().double().cpu())
+
+
+@torch.no_grad()
+def largest_singular_value(W: Tensor) -> float:
+    """sigma_1 of a matrix by the eigenvalues of its smaller Gram matrix, several times faster than by SVD; right to 1e-7 or better."""
+    W = W.detach().double().cpu()
+    gram = W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W
+    return float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0.0).sqrt())
+
+
+def drift(module: Normalized) -> dict[str, float]:
+    """sigma as power iteration follows it over its exact value, by layer name, where it is followed; 1 where it is right."""
+    layers = module.layers()
+    return {
+        name: float(sigma) / largest_singular_value(matrix(layers[name], layers[name].weight))
+        for name, sigma in module.sigmas().items()
+    }
+
+
+@torch.no_grad()
+def operator_norm(layer: nn.Module, weight: Tensor, size: tuple[int, int]) -> float:
+    """The largest factor by which a layer with this weight stretches its input, exactly; biases do not matter.
+
+    For a convolution on maps of `size` = (H, W) with circular padding: over the frequencies of the torus, the largest singular value of
+    the kernel's Fourier transform, an [out, in] matrix each (Sedghi, Gupta & Long 2019). A stride s first makes s^2 input channels of
+    each, one for every position in its window, and looks at maps of size / s. A transposed convolution is the adjoint of a convolution
+    and has its norm; `size` is then that of its output. For an embedding it is the longest row, for a linear layer sigma_1.
+    """
+    if isinstance(layer, nn.Embedding):
+        return float(torch.linalg.vector_norm(weight.double(), dim=1).max())
+    if weight.dim() == 2:
+        return largest_singular_value(weight)
+    assert weight.dim() == 4, "images only"
+    module: Any = layer
+    stride = module.stride[0]
+    assert module.stride[0] == module.stride[1] and module.dilation == (1, 1) and module.groups == 1, "an ordinary convolution"
+    assert size[0] % stride == size[1] % stride == 0, f"maps of {size} cannot be split by a stride of {stride}"
+    kernel = (
+        weight.detach().double().cpu()
+    )  # [out, in, kh, kw], for a transposed convolution [in, out, kh, kw], its adjoint's kernel
+    torus = torch.zeros(*kernel.shape[:2], *size, dtype=torch.float64)
+    for i in range(kernel.shape[2]):
+        for j in range(kernel.shape[3]):
+            torus[:, :, i % size[0], j % size[1]] += kernel[:, :, i, j]
+    h, w = size[0] // stride, size[1] // stride
+    phases = torus.view(*kernel.shape[:2], h, stride, w, stride).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)  # [out, in * s^2, h, w]
+    spectrum = torch.fft.rfft2(phases).permute(2, 3, 0, 1)  # [h, w / 2 + 1, out, in * s^2]
+    gram = spectrum @ spectrum.mH if spectrum.shape[2] <= spectrum.shape[3] else spectrum.mH @ spectrum
+    return float(torch.linalg.eigvalsh(gram)[..., -1].max().clamp(min=0.0).sqrt())

@@ -1,0 +1,34 @@
+"""Orthonormal regularisation (Brock et al. 2016; compared with in paper section 4)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor
+
+from sngan.layers.normalized import Normalized
+from sngan.layers.singular_vectors import matrix
+from sngan.registry import register
+from sngan.regularizers.regularizer import Batch, Regularizer
+
+
+@register("regularizer", "orthonormal")
+class Orthonormal(Regularizer):
+    """weight * sum over layers of |W W^T - I|_F^2, W [out, in * kh * kw] the weights that D runs with.
+
+    |W^T W - I|_F^2, as the paper writes it, differs from it by the constant in * kh * kw - out and has the same gradient; the smaller
+    product is taken. All singular values are drawn to 1, not only the largest.
+    """
+
+    def __init__(self, *, weight: PositiveFloat):
+        self.weight = weight
+
+    def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+        used = D.normalize(update=False) if weights is None else weights
+        total = torch.zeros((), device=batch.x_real.device)
+        with torch.autocast(batch.x_real.device.type, enabled=False):
+            for name, layer in D.layers().items():
+                W = matrix(layer, used.get(f"{name}.weight", layer.weight))
+                gram = W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W
+                total = total + (gram - torch.eye(len(gram), device=gram.device, dtype=gram.dtype)).square().sum()
+        return self.weight * total

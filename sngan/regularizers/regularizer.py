@@ -1,0 +1,46 @@
+"""What a regulariser is: a penalty that is added to the loss of D at each of its updates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sngan.layers.normalized import Normalized
+
+
+class Batch(NamedTuple):
+    """What an update of D sees."""
+
+    x_real: Tensor
+    """[N, C, H, W] in [-1, 1]"""
+    y_real: Tensor | None
+    """int64 [N], None in an unconditional game"""
+    x_fake: Tensor
+    """[N, C, H, W] in [-1, 1], without a graph"""
+    epsilon: Tensor
+    """[N], uniform in [0, 1)"""
+
+
+class Regularizer:
+    """A penalty, called as `regularizer(D, weights, batch)`: a scalar with a graph to D's parameters.
+
+    `weights` are those that D runs with in this update (None: D normalises in each forward).
+    """
+
+    def attach(self, D: Normalized) -> None:
+        """Gives D what the penalty tracks; called once, before D is moved, copied or trained."""
+
+    def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+        raise NotImplementedError
+
+
+def input_gradient(D: Normalized, weights: dict[str, Tensor] | None, x: Tensor, y: Tensor | None) -> Tensor:
+    """The gradient of each image's logit by the image, [N, C * H * W], with a graph to D's parameters; in full precision."""
+    x = x.detach().requires_grad_()
+    with torch.autocast(x.device.type, enabled=False):
+        logits = D(x, y, weights=weights)
+        # a logit depends on its own image alone, so the gradient of the sum is that of each
+        (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    return gradient.flatten(1)

@@ -1,0 +1,32 @@
+"""Spectral norm regularisation (Yoshida & Miyato 2017): large singular values cost, none is divided away."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor
+
+from sngan.layers.normalized import Normalized
+from sngan.registry import register
+from sngan.regularizers.regularizer import Batch, Regularizer
+
+
+@register("regularizer", "spectral_regularization")
+class SpectralRegularization(Regularizer):
+    """weight / 2 * sum over layers of sigma(W)^2, sigma followed by one power iteration an update, as in spectral norm.
+
+    D gets buffers `u` and `v` on each layer.
+    """
+
+    def __init__(self, *, weight: PositiveFloat):
+        self.weight = weight
+
+    def attach(self, D: Normalized) -> None:
+        D.track_sigma()
+
+    def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+        assert D.vectors is not None, "attach comes first"
+        with torch.autocast(batch.x_real.device.type, enabled=False):
+            D.vectors.advance()
+            sigmas = torch.stack(list(D.vectors.sigmas().values()))  # [layers]
+        return 0.5 * self.weight * sigmas.square().sum()

@@ -1,0 +1,65 @@
+"""Which parts of a config make sense together, and which are known to train poorly."""
+
+from __future__ import annotations
+
+from sngan.config import Config, Network
+from sngan.errors import UserError
+
+FIXES_SCALE = {"spectral", "weight"}
+"""Norms that do not see the scale of the weights."""
+
+
+def check_combination(config: Config) -> list[str]:
+    """Raises `UserError`, with the reason, for parts that make no sense together; gives warnings of those known to train poorly."""
+    _check_options(config.generator, "generator")
+    _check_options(config.discriminator, "discriminator")
+    normalization, regularizer = config.discriminator.normalization, config.regularizer.name
+    chosen = f"discriminator.normalization={normalization}"
+    if config.weight_clip and normalization in FIXES_SCALE:
+        raise UserError(
+            f"weight_clip={config.weight_clip} with {chosen}: this norm does not see how large weights are, so clipping them constrains nothing; "
+            "use discriminator.normalization=none, or weight_clip=null"
+        )
+    if regularizer == "spectral_regularization" and normalization in FIXES_SCALE:
+        raise UserError(
+            f"regularizer={regularizer} with {chosen}: this norm does not see how large weights are, so their singular values need no "
+            "penalty; use discriminator.normalization=none, or regularizer=none"
+        )
+    if regularizer in ("gradient_penalty", "r1") and normalization == "batch":
+        raise UserError(
+            f"regularizer={regularizer} with {chosen}: the penalty is on each image's own gradient, which batch statistics mix; "
+            "use another norm, such as discriminator.normalization=layer"
+        )
+    if config.loss.name == "wasserstein" and regularizer not in ("gradient_penalty", "r1") and not config.weight_clip:
+        return [_of_wasserstein(config.discriminator)]
+    return []
+
+
+def _of_wasserstein(network: Network) -> str:
+    if network.normalization in FIXES_SCALE and network.scale != "learned":
+        return (
+            f"loss=wasserstein with {network.normalization} norm alone is known to train poorly; "
+            "free the scale of D by discriminator.scale=learned with regularizer=gradient_penalty (paper appendix E), or use loss=hinge"
+        )
+    learned = " discriminator.scale=learned" if network.scale == "learned" else ""
+    return (
+        f"loss=wasserstein with discriminator.normalization={network.normalization}{learned} alone: nothing bounds the slope of D, so its "
+        "loss has no minimum; add regularizer=gradient_penalty"
+    )
+
+
+def _check_options(network: Network, player: str) -> None:
+    """Refuses options of a norm that is not there: they would do nothing."""
+    iterates, reparametrizes = network.normalization == "spectral", network.normalization in FIXES_SCALE
+    given = {
+        "power_iterations": (network.power_iterations, 1, iterates),
+        "iterate_per": (network.iterate_per, "update", iterates),
+        "scale": (network.scale, 1.0, reparametrizes),
+        "exclude": (list(network.exclude), [], reparametrizes),
+    }
+    for key, (value, neutral, means_something) in given.items():
+        if value != neutral and not means_something:
+            norms = "spectral" if key in ("power_iterations", "iterate_per") else "spectral or weight"
+            raise UserError(
+                f"{player}.{key}={value} does nothing with {player}.normalization={network.normalization}; it is an option of {norms} norm"
+            )
