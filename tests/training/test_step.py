@@ -6,9 +6,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sngan import Config, build
 from sngan.data.images import ImageSpec
+from sngan.layers.singular_values import drift
 from sngan.regularizers.regularizer import Batch
 from sngan.training.state import TrainState, build_networks, initial_state
 from sngan.training.step import Game, Inputs, train_step, update_average, update_discriminator, update_generator
@@ -139,16 +141,17 @@ def test_statistics_are_scalar_tensors_without_graph(state: TrainState, game: Ga
     assert all(value.dim() == 0 and not value.requires_grad for value in stats.values())
 
 
+class RefuseSynchronisation(TorchDispatchMode):
+    """Raises where the device would have to be waited for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), func
+        return func(*args, **(kwargs or {}))
+
+
 def test_no_tensor_becomes_a_python_number_in_a_step(state: TrainState, game: Game) -> None:
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Refuse(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), func
-            return func(*args, **(kwargs or {}))
-
     data = inputs()
-    with Refuse():
+    with RefuseSynchronisation():
         train_step(state, game, data)
 
 
@@ -166,3 +169,129 @@ def test_conditional_labels_reach_both_players(tiny: Callable[..., Config], game
     assert not torch.equal(state.D.network.embedding.weight, embedding)
     assert torch.equal(gamma[3:], torch.ones_like(gamma[3:]))
     assert not torch.equal(gamma[2], torch.ones_like(gamma[2]))
+
+
+def of(tiny: Callable[..., Config], *overrides: str) -> tuple[TrainState, Game]:
+    """The state and the game that a config describes."""
+    config = tiny("discriminator=cnn", *overrides)
+    state = initial_state(config, *build_networks(config, SPEC), CPU)
+    return state, Game(build("loss", config.loss), build("regularizer", config.regularizer), config.weight_clip, config.ema.decay)
+
+
+def iterations(state: TrainState, player: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many power iterations each call of the next step makes, as a list that fills."""
+    vectors, made = getattr(state, player).vectors, []
+    divided = vectors.divided
+    monkeypatch.setattr(vectors, "divided", lambda *, iterations=0: made.append(iterations) or divided(iterations=iterations))
+    return made
+
+
+def test_an_iteration_per_forward_makes_the_11_of_the_author_code(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, game = of(tiny, "discriminator.iterate_per=forward")
+    made = iterations(state, "D", monkeypatch)
+    train_step(state, game, inputs(d_steps=5))
+    assert made == [1] * 11
+
+
+def test_more_power_iterations_are_made_at_each_update(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    state, game = of(tiny, "discriminator.power_iterations=3")
+    made = iterations(state, "D", monkeypatch)
+    train_step(state, game, inputs(d_steps=2))
+    assert made == [3, 3, 0]
+
+
+def test_spectral_norm_in_g_iterates_once_per_update_of_g(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    state, game = of(tiny, "generator.normalization=spectral")
+    made = iterations(state, "G", monkeypatch)
+    train_step(state, game, inputs(d_steps=5))
+    assert made == [0, 1]
+
+
+def test_the_averaged_generator_follows_the_sigma_of_its_own_weights(tiny: Callable[..., Config]) -> None:
+    state, game = of(tiny, "generator.normalization=spectral", "optimizer.lr=1e-2", "ema.decay=0.5")
+    for _ in range(5):
+        train_step(state, game, inputs())
+    assert all(0.9 < ratio <= 1 + 1e-6 for ratio in drift(state.G_ema).values())
+    ours, theirs = state.G_ema.sigmas(), state.G.sigmas()
+    assert any(abs(ours[name] - theirs[name]) > 1e-3 * theirs[name] for name in ours)
+
+
+def test_batch_norm_in_d_sees_real_and_generated_images_apart(tiny: Callable[..., Config]) -> None:
+    state, game = of(tiny, "discriminator.normalization=batch")
+    seen = batch(state)
+    with torch.no_grad():
+        expected = game.loss.discriminator(state.D(seen.x_real), state.D(seen.x_fake))
+        mixed = game.loss.discriminator(*state.D(torch.cat([seen.x_real, seen.x_fake])).split(4))
+    stats = update_discriminator(state, game, seen, None)
+    torch.testing.assert_close(stats["D_loss"], expected)
+    assert not torch.isclose(expected, mixed, rtol=1e-4)
+
+
+def test_clipping_binds_every_parameter_after_the_update(tiny: Callable[..., Config]) -> None:
+    state, game = of(tiny, "discriminator.normalization=none", "weight_clip=0.01")
+    G = weights(state.G)
+    assert max(p.abs().max() for p in state.D.parameters()) > 0.01
+    update_discriminator(state, game, batch(state), None)
+    # float32 has no 0.01; the limit is its nearest neighbour
+    assert max(p.abs().max() for p in state.D.parameters()) == torch.tensor(0.01)
+    assert moved(G, state.G) == []
+
+
+PENALTIES = [
+    (regularizer, normalization)
+    for regularizer in ("gradient_penalty", "r1", "orthonormal", "spectral_regularization")
+    for normalization in ("spectral", "none", "layer")
+    if (regularizer, normalization) != ("spectral_regularization", "spectral")  # refused: sigma is 1 already
+]
+
+
+@pytest.mark.parametrize(("regularizer", "normalization"), PENALTIES)
+def test_a_penalty_adds_its_gradient_to_that_of_the_loss(
+    tiny: Callable[..., Config], regularizer: str, normalization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, game = of(tiny, f"discriminator.normalization={normalization}", f"regularizer={regularizer}")
+    assert game.regularizer is not None
+    seen, D = batch(state), copy.deepcopy(state.D)
+    descended = []
+    monkeypatch.setattr(state.D_optimizer, "step", lambda: descended.extend(p.grad.clone() for p in state.D.parameters()))
+    stats = update_discriminator(state, game, seen, None)
+    normalized = D.normalize(update=True)
+    parameters = list(D.parameters())
+    loss = game.loss.discriminator(D(seen.x_real, weights=normalized), D(seen.x_fake, weights=normalized))
+    penalty = game.regularizer(D, normalized, seen)
+    torch.testing.assert_close(stats["penalty"], penalty.detach())
+    expected = torch.autograd.grad(loss + penalty, parameters)
+    for got, wanted in zip(descended, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-5)
+
+
+RIVALS = [
+    ["discriminator.normalization=weight"],
+    ["discriminator.normalization=layer", "regularizer=gradient_penalty"],
+    ["discriminator.normalization=instance"],
+    ["discriminator.normalization=group"],
+    ["discriminator.normalization=batch", "weight_clip=0.01"],
+    ["discriminator.normalization=none", "regularizer=r1"],
+    ["discriminator.normalization=none", "regularizer=orthonormal"],
+    ["discriminator.normalization=none", "regularizer=spectral_regularization"],
+    ["discriminator.scale=learned", "generator.normalization=spectral", "generator.iterate_per=forward"],
+    ["discriminator.exclude=[linear]", "discriminator.iterate_per=forward", "generator.normalization=weight"],
+]
+
+
+@pytest.mark.parametrize("overrides", RIVALS, ids=" ".join)
+def test_no_rival_makes_a_python_number_or_moves_what_is_not_its_own(tiny: Callable[..., Config], overrides: list[str]) -> None:
+    state, game = of(tiny, *overrides)
+    data = inputs()
+    addresses = {name: t.data_ptr() for net in (state.G, state.D, state.G_ema) for name, t in net.state_dict().items()}
+    with RefuseSynchronisation():
+        train_step(state, game, data)
+    assert all(p.grad is None for network in (state.G, state.D) for p in network.parameters())
+    assert state.is_finite()
+    # parameters and buffers are changed in place
+    assert addresses == {name: t.data_ptr() for net in (state.G, state.D, state.G_ema) for name, t in net.state_dict().items()}
+    D = {name: value.clone() for name, value in state.D.state_dict().items() if name.rpartition(".")[2] not in ("u", "v")}
+    update_generator(state, game, torch.randn(6, 128), None)
+    assert all(torch.equal(value, state.D.state_dict()[name]) for name, value in D.items())

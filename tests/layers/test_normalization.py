@@ -1,0 +1,89 @@
+"""Each norm against its formula, in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sngan import Config, UserError, compose
+from sngan.layers.normalization import activation_norm, normalized
+from sngan.layers.normalized import Normalized
+from sngan.layers.spectral_norm import SpectralNorm
+from sngan.layers.weight_norm import WeightNorm
+
+# over which of [N, C, H, W] the mean and the variance are taken; for groups, of [N, groups, C / groups, H, W]
+AXES = {"batch": (0, 2, 3), "layer": (1, 2, 3), "instance": (2, 3)}
+
+
+def standardized(h: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    mean, variance = h.mean(axes, keepdim=True), h.var(axes, keepdim=True, unbiased=False)
+    return (h - mean) / (variance + eps).sqrt()
+
+
+@pytest.mark.parametrize("kind", AXES)
+def test_equals_its_formula(kind: str) -> None:
+    norm = activation_norm(kind)(6).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    h = torch.randn(4, 6, 5, 5, dtype=torch.float64) * 3 + 1
+    scale, shift = norm.weight.view(6, 1, 1), norm.bias.view(6, 1, 1)
+    torch.testing.assert_close(norm(h), scale * standardized(h, AXES[kind], norm.eps) + shift)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (16, 16), (48, 16), (7, 1)])
+def test_group_norm_has_32_groups_where_the_channels_can_be_split_so(channels: int, groups: int) -> None:
+    norm = activation_norm("group")(channels).double()
+    h = torch.randn(2, channels, 4, 4, dtype=torch.float64)
+    apart = h.view(2, groups, channels // groups, 4, 4)
+    torch.testing.assert_close(norm(h), standardized(apart, (2, 3, 4), norm.eps).view_as(h))
+
+
+@pytest.mark.parametrize("kind", ["spectral", "weight", "none"])
+def test_norms_of_weights_leave_activations_alone(kind: str) -> None:
+    h = torch.randn(2, 3, 4, 4)
+    assert torch.equal(activation_norm(kind)(3)(h), h)
+
+
+def options(*overrides: str) -> Config:
+    return compose(["discriminator=cnn", *overrides])
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 4 * 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrapper"),
+    [("spectral", SpectralNorm), ("weight", WeightNorm), ("none", Normalized), ("batch", Normalized), ("group", Normalized)],
+)
+def test_the_config_chooses_the_wrapper(kind: str, wrapper: type) -> None:
+    config = options(f"discriminator.normalization={kind}")
+    assert type(normalized(network(), config.discriminator, player="discriminator")) is wrapper
+
+
+def test_options_reach_the_wrapper() -> None:
+    config = options(
+        "discriminator.scale=learned",
+        "discriminator.exclude=['2']",
+        "discriminator.power_iterations=3",
+        "discriminator.iterate_per=forward",
+    )
+    D = normalized(network(), config.discriminator, player="discriminator")
+    assert isinstance(D, SpectralNorm)
+    assert (D.scale, D.power_iterations, D.iterates_per_forward) == ("learned", 3, True)
+    assert D.normalize(update=False).keys() == {"0.weight"}
+
+
+def test_errors_name_the_players_key() -> None:
+    config = options("generator.normalization=spectral", "generator.exclude=[nothing]")
+    with pytest.raises(UserError, match=r"generator\.exclude=nothing: no layer is called so"):
+        normalized(network(), config.generator, player="generator")
+
+
+def test_without_a_norm_the_network_runs_as_it_is() -> None:
+    plain = network()
+    D, x = Normalized(plain), torch.randn(2, 3, 6, 6)
+    assert D.normalize(update=True) == {}
+    assert torch.equal(D(x), plain(x))
+    assert torch.equal(D(x, weights={}), plain(x))

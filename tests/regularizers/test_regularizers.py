@@ -1,0 +1,172 @@
+"""Each penalty against its formula, in float64, and its gradient against finite differences."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sngan import build
+from sngan.config import Component
+from sngan.layers.normalized import Normalized
+from sngan.layers.singular_vectors import matrix
+from sngan.layers.spectral_norm import SpectralNorm
+from sngan.regularizers.regularizer import Batch, Regularizer
+
+
+class Critic(nn.Module):
+    """A smooth D, so that finite differences mean something: x [N, 2, 4, 4], y [N] or None -> [N]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3, padding=1)
+        self.linear = nn.Linear(48, 1)
+        self.embedding = nn.Embedding(4, 48)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        h = torch.tanh(self.conv(x)).flatten(1)
+        logits = self.linear(h).squeeze(1)
+        return logits if y is None else logits + (self.embedding(y) * h).sum(1)
+
+
+@pytest.fixture
+def D() -> Normalized:
+    return Normalized(Critic().double())
+
+
+def batch(labels: bool = False) -> Batch:
+    x_real, x_fake = torch.randn(5, 2, 4, 4).double(), torch.randn(5, 2, 4, 4).double()
+    return Batch(x_real, torch.arange(5) % 4 if labels else None, x_fake, torch.rand(5).double())
+
+
+def make(name: str, **options: object) -> Regularizer:
+    return build("regularizer", Component(name=name, **options))
+
+
+def numeric_slopes(D: Normalized, x: Tensor, y: Tensor | None) -> Tensor:
+    """The gradient of D by each number of each image, by central differences: [N, numbers]."""
+    h = 1e-6
+    slopes = torch.zeros_like(x).flatten(1)
+    with torch.no_grad():
+        for i in range(slopes.shape[1]):
+            step = torch.zeros_like(slopes)
+            step[:, i] = h
+            step = step.view_as(x)
+            slopes[:, i] = (D(x + step, y, weights={}) - D(x - step, y, weights={})) / (2 * h)
+    return slopes
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_gradient_penalty_is_the_squared_distance_of_the_slope_from_1(D: Normalized, labels: bool) -> None:
+    seen = batch(labels)
+    mixed = seen.epsilon.view(-1, 1, 1, 1) * seen.x_real + (1 - seen.epsilon.view(-1, 1, 1, 1)) * seen.x_fake
+    slopes = numeric_slopes(D, mixed, seen.y_real).norm(dim=1)
+    expected = 10 * ((slopes - 1) ** 2).mean()
+    torch.testing.assert_close(make("gradient_penalty", weight=10.0)(D, {}, seen).detach(), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_r1_is_half_the_squared_slope_at_real_images(D: Normalized, labels: bool) -> None:
+    seen = batch(labels)
+    expected = 3.0 / 2 * (numeric_slopes(D, seen.x_real, seen.y_real) ** 2).sum(1).mean()
+    torch.testing.assert_close(make("r1", weight=3.0)(D, {}, seen).detach(), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_orthonormal_is_the_distance_of_the_gram_matrices_from_the_identity(D: Normalized) -> None:
+    expected = torch.zeros(()).double()
+    for layer in D.layers().values():
+        values = torch.linalg.svdvals(matrix(layer, layer.weight.detach()))
+        expected += ((values**2 - 1) ** 2).sum()
+    torch.testing.assert_close(make("orthonormal", weight=0.1)(D, {}, batch()).detach(), 0.1 * expected)
+
+
+def test_orthonormal_has_the_gradient_of_the_papers_larger_product(D: Normalized) -> None:
+    """|W^T W - I|^2 and |W W^T - I|^2 differ by a constant."""
+    W = D.network.conv.weight
+    (ours,) = torch.autograd.grad(make("orthonormal", weight=1.0)(D, {}, batch()), W)
+    rows = matrix(D.network.conv, W)
+    (theirs,) = torch.autograd.grad((rows.T @ rows - torch.eye(rows.shape[1])).square().sum(), W)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_orthonormal_is_of_the_weights_that_are_used() -> None:
+    D = SpectralNorm(Critic().double())
+    weights = D.normalize(update=True)
+    penalty = make("orthonormal", weight=1.0)
+    with torch.no_grad():
+        baked = copy.deepcopy(D.network)
+        for name, weight in weights.items():
+            baked.get_parameter(name).copy_(weight)
+    torch.testing.assert_close(penalty(D, weights, batch()), penalty(Normalized(baked), {}, batch()))
+    torch.testing.assert_close(penalty(D, None, batch()), penalty(D, weights, batch()))
+
+
+def test_spectral_regularization_is_half_the_sum_of_squared_norms(D: Normalized) -> None:
+    penalty = make("spectral_regularization", weight=0.5)
+    penalty.attach(D)
+    for _ in range(300):
+        value = penalty(D, {}, batch())
+    expected = sum(torch.linalg.svdvals(matrix(m, m.weight.detach()))[0] ** 2 for m in D.layers().values())
+    torch.testing.assert_close(value.detach(), 0.25 * expected, rtol=1e-8, atol=1e-10)
+
+
+def test_spectral_regularization_pulls_along_the_top_singular_vectors(D: Normalized) -> None:
+    """d/dW sigma^2 / 2 = sigma u v^T."""
+    penalty = make("spectral_regularization", weight=1.0)
+    penalty.attach(D)
+    layer = D.network.conv
+    (gradient,) = torch.autograd.grad(penalty(D, {}, batch()), layer.weight)
+    expected = D.sigmas()["conv"] * torch.outer(layer.u, layer.v)
+    torch.testing.assert_close(matrix(layer, gradient), expected)
+
+
+PENALTIES = {"gradient_penalty": 10.0, "r1": 10.0, "orthonormal": 0.1, "spectral_regularization": 0.1}
+
+
+@pytest.mark.parametrize("norm", [Normalized, SpectralNorm])
+@pytest.mark.parametrize("name", PENALTIES)
+def test_the_gradient_by_the_parameters_equals_finite_differences(name: str, norm: type[Normalized]) -> None:
+    """Through the gradient by the image, and through sigma; u and v are held, as they are constants to both."""
+    D = norm(Critic().double())
+    penalty = make(name, weight=PENALTIES[name])
+    penalty.attach(D)
+    D.vectors and D.vectors.advance(2000)  # where an iteration moves nothing any more
+    seen = batch()
+
+    def value() -> Tensor:
+        return penalty(D, D.normalize(update=False), seen)
+
+    W = D.network.conv.weight
+    (gradient,) = torch.autograd.grad(value(), W)
+    h, numeric = 1e-6, torch.zeros_like(W)
+    for i in range(0, W.numel(), 7):
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                W.view(-1)[i] += sign * h
+            values.append(value().item())
+            with torch.no_grad():
+                W.view(-1)[i] -= sign * h
+        numeric.view(-1)[i] = (values[0] - values[1]) / (2 * h)
+    checked = torch.arange(0, W.numel(), 7)
+    torch.testing.assert_close(gradient.flatten()[checked], numeric.flatten()[checked], rtol=1e-4, atol=1e-5)
+
+
+def test_none_is_no_function_at_all() -> None:
+    assert build("regularizer", Component(name="none")) is None
+
+
+def test_a_penalty_is_in_full_precision_under_autocast(D: Normalized) -> None:
+    D.float()
+    seen = Batch(*(t.float() if t is not None else None for t in batch()))
+    for name in PENALTIES:
+        penalty = make(name, weight=1.0)
+        penalty.attach(D)
+        if name == "spectral_regularization":
+            D.vectors.advance(2000)
+        plain = penalty(D, {}, seen)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            cast = penalty(D, {}, seen)
+        torch.testing.assert_close(plain, cast, msg=name)
