@@ -7,6 +7,7 @@ and the ranges live here and, for the options of a component, in the signature o
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,6 +18,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PlainValidator,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -35,6 +37,18 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Batch = Annotated[int, Field(ge=2)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+
+
+def _scale(value: Any) -> float | Literal["learned"]:
+    if value == "learned":
+        return "learned"
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+        return float(value)
+    raise ValueError("input should be a number greater than 0, or learned")
+
+
+# one message, where a union would give one for each of its members
+Scale = Annotated[float | Literal["learned"], PlainValidator(_scale)]
 
 
 class Section(BaseModel):
@@ -58,7 +72,7 @@ class Network(Component):
     """A player (name and options), and how its weights are normalised."""
 
     normalization: str
-    scale: Annotated[float, Field(gt=0.0)] | Literal["learned"]
+    scale: Scale
     """Of the weights that spectral or weight norm gives; learned: a trained factor a layer, for weight norm a row (paper appendix E)."""
     exclude: tuple[str, ...]
     """Layers that keep their weights, by name or pattern."""

@@ -50,6 +50,7 @@ class Recorder:
         self.log = RunLog(run.path, step=state.step, steps=config.steps, images_per_step=config.d_steps * config.batch)
         self.log.config(config.model_dump_json(indent=2))
         self.history = History()
+        self._sigmas_checked = -1
 
     def stepped(self, stats: dict[str, torch.Tensor]) -> None:
         """Takes note of a finished step."""
@@ -76,15 +77,15 @@ class Recorder:
         )
 
     def check_sigmas(self) -> None:
-        """Warns of layers whose sigma, as power iteration follows it, is off its exact value: their weights are not quite normalised."""
-        off = {}
-        for name, ratio in drift(self.state.D).items():
-            if abs(ratio - 1.0) > MOST_DRIFT:
-                off[name] = ratio
+        """Warns, once a step, of layers whose sigma as power iteration follows it is off its exact value: too large a weight results."""
+        if self._sigmas_checked == self.state.step:
+            return
+        self._sigmas_checked = self.state.step
+        off = [f"{name} {ratio:.2f}" for name, ratio in drift(self.state.D).items() if abs(ratio - 1.0) > MOST_DRIFT]
         if off:
             log.warning(
-                f"step {self.state.step}: the sigma of {', '.join(f'{name} is {ratio:.3f}' for name, ratio in off.items())} times its exact "
-                "value; discriminator.power_iterations=2 or a smaller optimizer.lr follows it more closely"
+                f"step {self.state.step}: sigma by power iteration lags behind its exact value in {', '.join(off)} (the ratio); "
+                "usual while weights move fast, later discriminator.power_iterations=2 or a smaller optimizer.lr helps"
             )
 
     def save(self) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from sngan import compose, train
+from sngan.__main__ import main
 from sngan.cli.hydra_app import configs
 from sngan.training.checkpoint import steps_saved
+from sngan.training.combinations import check_combination
 
 EXPERIMENTS = sorted(path.stem for path in (configs() / "experiment").glob("*.yaml"))
 
@@ -61,6 +63,67 @@ def test_cifar10_experiments_are_the_published_settings() -> None:
 )
 def test_other_networks_can_be_chosen_beside_the_default(choice: str) -> None:
     assert compose([choice]).run_dir == Path(f"runs/shapes/{choice.replace('=', '-')}/seed0")
+
+
+ROWS = {
+    "weight_clipping": ("none", "none", "bce", 0.01),
+    "gan_gp": ("none", "gradient_penalty", "bce", None),
+    "wgan_gp": ("none", "gradient_penalty", "wasserstein", None),
+    "batch_norm": ("batch", "none", "bce", None),
+    "layer_norm": ("layer", "none", "bce", None),
+    "weight_norm": ("weight", "none", "bce", None),
+    "orthonormal": ("none", "orthonormal", "bce", None),
+    "spectral_norm": ("spectral", "none", "bce", None),
+    "spectral_norm_hinge": ("spectral", "none", "hinge", None),
+}
+"""Table 2, the standard CNN: normalisation of D, regulariser, loss, clipping."""
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_of_table_2_is_one_override_away(row: str) -> None:
+    config = compose(["experiment=table2_cifar10_cnn", f"constraint={row}"])
+    assert (config.discriminator.normalization, config.regularizer.name, config.loss.name, config.weight_clip) == ROWS[row]
+    assert check_combination(config) == []
+
+
+def test_resnet_rows_keep_the_hinge_loss() -> None:
+    for row, regularizer in (("orthonormal", "orthonormal"), ("spectral_norm", "none")):
+        config = compose(["experiment=table2_cifar10_resnet", f"constraint={row}"])
+        assert (config.loss.name, config.discriminator.name, config.regularizer.name) == ("hinge", "resnet", regularizer)
+
+
+TABLE_1 = {
+    "A": (1e-4, 0.5, 0.9, 5), "B": (1e-4, 0.5, 0.999, 1), "C": (2e-4, 0.5, 0.999, 1),
+    "D": (1e-3, 0.5, 0.9, 5), "E": (1e-3, 0.5, 0.999, 5), "F": (1e-3, 0.9, 0.999, 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", TABLE_1)
+def test_adam_settings_are_those_of_table_1(setting: str) -> None:
+    config = compose(["experiment=adam_settings", f"adam={setting}"])
+    assert (config.optimizer.lr, *config.optimizer.betas, config.d_steps) == TABLE_1[setting]
+
+
+SWEEPS = {
+    "table2_cifar10_cnn": list(ROWS),
+    "table2_cifar10_resnet": ["orthonormal", "spectral_norm"],
+    "adam_settings": list("ABCDEF"),
+}
+
+
+@pytest.mark.parametrize("experiment", SWEEPS)
+def test_a_sweep_runs_every_row(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    small = [
+        "data=shapes", "data.n_train=40", "data.n_test=8", "protocol=none", "steps=2", "batch=4", "g_batch=4", "ema.recalibrate=0",
+        "sample_every=0", "device=cpu",
+    ]  # fmt: skip
+    network = compose([f"experiment={experiment}"]).discriminator.name
+    assert main(["train", "-m", f"experiment={experiment}", *small, *SHRINK[network]]) == 0
+    runs = list(Path("runs", experiment).glob("*/seed0"))
+    assert len(runs) == len(SWEEPS[experiment])
+    assert all(2 in steps_saved(run / "checkpoints") for run in runs)
+    assert all(any(f"-{row}+" in str(run) or str(run).endswith(f"-{row}") for run in runs) for row in SWEEPS[experiment])
+    assert capsys.readouterr().err.count("Warning") == 0
 
 
 @pytest.mark.parametrize("loss", ["hinge", "bce", "bce loss.saturating=true", "wasserstein"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import sngan
 from conftest import TINY
 from sngan import Config, UserError, train
 from sngan.files import read_lines
@@ -92,7 +93,18 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tiny: Tiny, monkeypa
     assert [line["scores"] for line in whole] == [line["scores"] for line in broken]
 
 
-@pytest.mark.parametrize("overrides", [("optimizer.decay=linear",), ("data.resident_mb=0",), ("data.flip=true", "precision=bf16")])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("optimizer.decay=linear",),
+        ("data.resident_mb=0",),
+        ("data.flip=true", "precision=bf16"),
+        ("generator.normalization=spectral", "discriminator.scale=learned", "discriminator.iterate_per=forward"),
+        ("discriminator.normalization=none", "regularizer=spectral_regularization", "generator.normalization=weight"),
+        ("discriminator.normalization=batch", "weight_clip=0.01"),
+        ("discriminator.normalization=weight", "discriminator.scale=learned", "regularizer=gradient_penalty", "precision=bf16"),
+    ],
+)
 def test_resuming_is_exact_in_other_settings_too(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]) -> None:
     train(tiny("run_dir=whole", "protocol=none", *overrides))
     with monkeypatch.context() as patch:
@@ -101,6 +113,47 @@ def test_resuming_is_exact_in_other_settings_too(tiny: Tiny, monkeypatch: pytest
             train(tiny("run_dir=broken", "protocol=none", *overrides))
     train(tiny("run_dir=broken", "protocol=none", *overrides))
     assert final_weights(Path("whole")) == final_weights(Path("broken"))
+
+
+def test_sigma_is_logged_without_moving_u(tiny: Tiny) -> None:
+    train(tiny("run_dir=run", "protocol=none"))
+    train(tiny("run_dir=alone", "protocol=none", "log_every=0"))
+    assert final_weights(Path("run")) == final_weights(Path("alone"))  # u and v among them
+    sigmas = read_lines(Path("run/scalars.jsonl"))[-1]["sigma"]
+    D = sngan.load_discriminator(sngan.open_checkpoint(Path("run/checkpoints/step-00000006")))
+    assert sigmas == pytest.approx({name: sigma.item() for name, sigma in D.sigmas().items()})
+    assert list(sigmas) == ["convs.0", "convs.2", "convs.5", "linear"]
+
+
+def test_a_sigma_that_lags_behind_is_warned_of_once_a_step(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = "protocol=none", "save_every=3", "optimizer.lr=1e-5"
+    train(tiny("run_dir=run", *slow))
+    assert not caplog.records
+    play = loop.train_step
+
+    def lagging(state: TrainState, *args: object) -> dict[str, torch.Tensor]:
+        stats = play(state, *args)
+        u = state.D.network.convs[2].u
+        u.copy_(torch.nn.functional.normalize(torch.ones_like(u), dim=0))
+        return stats
+
+    monkeypatch.setattr(loop, "train_step", lagging)
+    train(tiny("run_dir=other", *slow))
+    said = [record.message for record in caplog.records]
+    assert [message.split(":")[0] for message in said] == ["step 3", "step 6"]
+    assert all("sigma by power iteration lags behind its exact value in convs.2 0." in message for message in said)
+
+
+def test_a_generator_with_spectral_norm_is_given_out_plain(tiny: Tiny) -> None:
+    """The checkpoint holds W, u and v; what samples and scores is made with holds W / sigma and nothing more."""
+    from sngan.layers.singular_values import largest_singular_value
+
+    train(tiny("run_dir=run", "generator.normalization=spectral", "steps=2"))
+    G = sngan.load_generator(sngan.open_checkpoint(Path("run/checkpoints/step-00000002")))
+    assert not any(name.endswith((".u", ".v", ".gamma")) for name in G.state_dict())
+    assert largest_singular_value(G.linear.weight) == pytest.approx(1.0, abs=0.05)
 
 
 def test_scoring_and_sampling_change_nothing(tiny: Tiny) -> None:
