@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sngan import Config, build
+from sngan import Config, build, compose
 from sngan.data.images import ImageSpec
+from sngan.layers import singular_vectors
 from sngan.layers.singular_values import drift
 from sngan.regularizers.regularizer import Batch
 from sngan.training.state import TrainState, build_networks, initial_state
@@ -295,3 +296,30 @@ def test_no_rival_makes_a_python_number_or_moves_what_is_not_its_own(tiny: Calla
     D = {name: value.clone() for name, value in state.D.state_dict().items() if name.rpartition(".")[2] not in ("u", "v")}
     update_generator(state, game, torch.randn(6, 128), None)
     assert all(torch.equal(value, state.D.state_dict()[name]) for name, value in D.items())
+
+
+class CountKernels(TorchDispatchMode):
+    """Counts what is computed: operations that give no view."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.n += not (func.is_view or func in (torch.ops.aten.detach.default, torch.ops.aten._unsafe_view.default))
+        return func(*args, **(kwargs or {}))
+
+
+def test_spectral_norm_of_the_resnet_is_20_kernels_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU kernels are what it costs; this is the form of GPUs, counted on this CPU."""
+    monkeypatch.setattr(singular_vectors, "ALONE_ON", set())
+    counts = {}
+    for normalization in ("spectral", "none"):
+        config = compose(["experiment=cifar10_resnet", f"discriminator.normalization={normalization}"])
+        state = initial_state(config, *build_networks(config, SPEC), CPU)
+        game = Game(build("loss", config.loss), None, None, ema_decay=0.9)
+        seen = Batch(torch.rand(2, 3, 32, 32), None, torch.rand(2, 3, 32, 32), torch.rand(2))
+        update_discriminator(state, game, seen, None)  # moves constants to their device, once
+        with CountKernels() as count:
+            update_discriminator(state, game, seen, None)
+        counts[normalization] = count.n
+    assert counts["none"] > 50
+    assert 15 <= counts["spectral"] - counts["none"] <= 20
