@@ -9,10 +9,10 @@ from typing import Any
 from sngan.errors import UserError
 
 
-def replace(path: Path, text: str) -> None:
+def replace(path: Path, content: str | bytes) -> None:
     """Replaces the file as a whole, so that a kill leaves the old or the new one."""
     partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text)
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     partial.replace(path)
 
 

@@ -42,6 +42,15 @@ def refuse_labels(spec: ImageSpec, network: str) -> None:
         raise UserError(f"{network} cannot be class-conditional; use {group}=resnet, or conditional=false")
 
 
+def check_size(spec: ImageSpec, expected: ImageSpec, *, key: str) -> None:
+    """Raises `UserError`, naming the key, for images that are not of a checkpoint's size."""
+    if (spec.resolution, spec.channels) != (expected.resolution, expected.channels):
+        raise UserError(
+            f"{key} has images of {spec.channels} x {spec.resolution} px, the checkpoint makes {expected.channels} x "
+            f"{expected.resolution}; take images of its own size"
+        )
+
+
 class Images(Dataset[tuple[Tensor, int]]):
     """The images of one split, by index: `images[i]` is (uint8 [C, H, W] in 0..255, label); the label is 0 where there are none.
 

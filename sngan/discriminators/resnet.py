@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch.nn.functional as F
 from pydantic import Field, PositiveInt
@@ -70,7 +70,8 @@ class ResNetDiscriminator(nn.Module):
         labels, one of `embedding`. Without norms of activations.
         """
         product = 1.0
-        for i, block in enumerate(self.blocks):
+        blocks: Any = self.blocks
+        for i, block in enumerate(blocks):
             prefix = f"blocks.{i}."
             product *= block.bound({name.removeprefix(prefix): norm for name, norm in norms.items() if name.startswith(prefix)})
         return product * self.side_of_last_map * (norms["linear"] + norms.get("embedding", 0.0))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sngan import devices
 from sngan.config import Config, Evaluate, Protocol
-from sngan.data.images import Source
+from sngan.data.images import Source, check_size
 from sngan.errors import UserError
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.sampling import prepared
@@ -30,11 +30,7 @@ def evaluate(request: Evaluate) -> dict[str, Any]:
     G = load_generator(checkpoint, weights=request.weights).to(device)
     data = request.data or config.data
     source: Source = build("data", data)
-    if source.spec.resolution != checkpoint.spec.resolution or source.spec.channels != checkpoint.spec.channels:
-        raise UserError(
-            f"data={data.name} has images of {source.spec.channels} x {source.spec.resolution} px, the checkpoint makes "
-            f"{checkpoint.spec.channels} x {checkpoint.spec.resolution}; compare with images of its own size"
-        )
+    check_size(source.spec, checkpoint.spec, key=f"data={data.name}")
     check_protocol(protocol, n_available=source.count(protocol.reference), key="protocol")
     metrics = _metrics_file(checkpoint)
     scorer = Scorer(request.extractor or config.extractor, source, device, data=data)

@@ -14,7 +14,7 @@ from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.generators.generator import Generator, bottom_width
 from sngan.layers import initialization
-from sngan.layers.conditional import ConditionalBatchNorm2d, batch_norm
+from sngan.layers.conditional import batch_norm
 from sngan.layers.residual import GeneratorBlock
 from sngan.registry import register
 
@@ -60,9 +60,6 @@ class ResNetGenerator(Generator):
         self.conv = nn.Conv2d(widths[-1], spec.channels, 3, padding=1)
         initialization.glorot(self)
         nn.init.xavier_uniform_(self.conv.weight)  # the last convolution: gain 1
-        for module in self.modules():
-            if isinstance(module, ConditionalBatchNorm2d):
-                module.reset_parameters()
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         assert (y is not None) == (self.n_classes > 0), "labels are for conditional generators, and they need them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 BN_EPS = 2e-5
@@ -20,16 +21,11 @@ class ConditionalBatchNorm2d(nn.Module):
     def __init__(self, channels: int, n_classes: int):
         super().__init__()
         self.normalize = nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=False)
-        self.gamma = nn.Embedding(n_classes, channels)
-        self.beta = nn.Embedding(n_classes, channels)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Scale 1, shift 0."""
-        nn.init.ones_(self.gamma.weight)
-        nn.init.zeros_(self.beta.weight)
+        # tables rather than embeddings: they scale and shift, and are no weight matrices that a norm should see
+        self.gamma = nn.Parameter(torch.ones(n_classes, channels))
+        self.beta = nn.Parameter(torch.zeros(n_classes, channels))
 
     def forward(self, h: Tensor, y: Tensor) -> Tensor:
-        gamma = self.gamma(y)[:, :, None, None]  # [N, C, 1, 1]
-        beta = self.beta(y)[:, :, None, None]
+        gamma = self.gamma[y][:, :, None, None]  # [N, C, 1, 1]
+        beta = self.beta[y][:, :, None, None]
         return gamma * self.normalize(h) + beta

@@ -192,13 +192,18 @@ def load_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "
 
     Raises `UserError` if its file does not fit.
     """
+    return bake(load_normalized_generator(checkpoint, weights=weights)).eval()
+
+
+def load_normalized_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "ema") -> Normalized[Generator]:
+    """The same with its norm beside it, where it has one, as in training."""
     with torch.random.fork_rng(devices=[]):  # initial weights, which are about to be replaced
         G = build_generator(checkpoint.config(), checkpoint.spec)
     load_tensors(G.network, checkpoint.file("generator.safetensors" if weights == "ema" else "generator_raw.safetensors"))
-    return bake(G).eval()
+    return G.eval()
 
 
-def load_discriminator(checkpoint: Checkpoint) -> Normalized:
+def load_discriminator(checkpoint: Checkpoint) -> Normalized[nn.Module]:
     """The discriminator of a checkpoint on the CPU, in evaluation mode; `UserError` if its file does not fit."""
     with torch.random.fork_rng(devices=[]):
         D = build_discriminator(checkpoint.config(), checkpoint.spec)

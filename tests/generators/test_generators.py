@@ -11,6 +11,7 @@ from sngan.config import Component
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.generators.generator import Generator
+from sngan.layers.spectral_norm import SpectralNorm
 from sngan.registry import build
 
 CNN_WIDTHS = [512, 256, 128, 64]
@@ -80,7 +81,7 @@ def test_cnn_makes_images_of_every_published_size(resolution: int, first_norm: s
 
 def test_labels_change_what_a_conditional_resnet_makes() -> None:
     G = resnet(32, 3, widths=[8, 8, 8, 8])
-    torch.nn.init.normal_(G.blocks[0].norm1.beta.weight)
+    torch.nn.init.normal_(G.blocks[0].norm1.beta)
     z = torch.randn(4, 128)
     assert not torch.equal(G(z, torch.tensor([0, 0, 0, 0])), G(z, torch.tensor([1, 1, 1, 1])))
 
@@ -107,8 +108,8 @@ def test_cnn_starts_at_a_normal_of_deviation_002() -> None:
 
 def test_conditional_scales_start_at_one_and_shifts_at_zero() -> None:
     norm = resnet(32, 3, widths=[8, 8, 8, 8]).blocks[0].norm1
-    assert torch.equal(norm.gamma.weight, torch.ones(3, 8))
-    assert torch.equal(norm.beta.weight, torch.zeros(3, 8))
+    assert torch.equal(norm.gamma, torch.ones(3, 8))
+    assert torch.equal(norm.beta, torch.zeros(3, 8))
 
 
 @pytest.mark.parametrize(
@@ -124,3 +125,11 @@ def test_conditional_scales_start_at_one_and_shifts_at_zero() -> None:
 def test_what_cannot_be_made_is_refused_with_the_way_out(make: object, words: str) -> None:
     with pytest.raises(UserError, match=words):
         make()
+
+
+def test_scales_and_shifts_of_classes_are_no_weight_matrices() -> None:
+    """Spectral norm in a conditional G is of its convolutions and its linear layer."""
+    G = SpectralNorm(build("generator", Component(name="resnet", z_dim=4, widths=[8, 8, 8]), ImageSpec(16, 3, 5)))
+    y = torch.tensor([0, 4])
+    assert G(torch.randn(2, 4), y).shape == (2, 3, 16, 16)
+    assert not any("norm" in name for name in G.normalize(update=False))

@@ -49,8 +49,8 @@ def test_conditional_batch_norm_scales_and_shifts_by_class() -> None:
 
     norm = ConditionalBatchNorm2d(3, 2)
     with torch.no_grad():
-        norm.gamma.weight[1] = 2.0
-        norm.beta.weight[1] = 5.0
+        norm.gamma[1] = 2.0
+        norm.beta[1] = 5.0
     h, y = torch.randn(4, 3, 2, 2), torch.tensor([0, 1, 0, 1])
     plain = F.batch_norm(h, None, None, training=True, eps=2e-5)
     out = norm(h, y)

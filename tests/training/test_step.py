@@ -166,7 +166,7 @@ def test_conditional_labels_reach_both_players(tiny: Callable[..., Config], game
     data = inputs()
     y_real, y_fake = torch.zeros(2, 4, dtype=torch.int64), torch.ones(2, 4, dtype=torch.int64)
     train_step(state, game, data._replace(y_real=y_real, y_D=y_fake, y_G=torch.full((6,), 2)))
-    gamma = state.G.network.blocks[0].norm1.gamma.weight
+    gamma = state.G.network.blocks[0].norm1.gamma
     assert not torch.equal(state.D.network.embedding.weight, embedding)
     assert torch.equal(gamma[3:], torch.ones_like(gamma[3:]))
     assert not torch.equal(gamma[2], torch.ones_like(gamma[2]))
