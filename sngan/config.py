@@ -136,14 +136,18 @@ class Protocol(Section):
 
     name: str
     n: Annotated[int, Field(ge=2, le=MOST_SAMPLES)]
-    """How many samples."""
+    """How many samples a draw."""
+    draws: Annotated[int, Field(ge=1, le=1000)]
+    """How many times; of more than one the mean is the score, and the deviation over the draws is shown."""
     reference: Literal["train", "test"]
     """The split of real images to compare with."""
     n_reference: Annotated[int, Field(ge=2)] | None
     """How many images of it, the first ones; null: all."""
-    metrics: Annotated[tuple[Literal["fid", "is"], ...], Field(min_length=1)]
+    metrics: Annotated[tuple[Literal["fid", "is", "kid", "precision_recall"], ...], Field(min_length=1)]
     splits: PositiveInt
-    """Into how many parts the samples are split for the Inception score."""
+    """Into how many parts the samples of a draw are split for the Inception score."""
+    n_precision_recall: Annotated[int, Field(ge=4)]
+    """Of how many samples and real images, the first ones, precision and recall are taken at most: their cost is the square of it."""
     seed: Seed
     """Of the samples' latents."""
 
@@ -198,13 +202,22 @@ class Evaluate(Section):
 
     run: Path | None
     checkpoint: Path | None
+    samples: Path | None
+    """A folder of pictures or an .npz file."""
+    real: Literal["train", "test"] | None
+    """Real images of a split in the place of samples."""
+    all: bool
+    """Every checkpoint of the run."""
     weights: Literal["ema", "raw"]
     protocol: Protocol | None
     extractor: Component | None
     n: Annotated[int, Field(ge=2, le=MOST_SAMPLES)] | None
-    device: Literal["auto", "cpu", "cuda", "mps"]
     data: Data | None
     """Reference images other than those the run was trained on."""
+    against: Path | None
+    """The same from a folder of pictures or an .npz file."""
+    format: Literal["table", "json"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
     plugins: tuple[str, ...]
 
 

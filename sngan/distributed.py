@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -96,10 +96,15 @@ def first_rank_first() -> Iterator[None]:
         dist.barrier()
 
 
+def gathered(value: Value) -> list[Value]:
+    """The values (which pickle) of all ranks in their order, on every rank."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def any_rank(flag: bool) -> bool:
     """Whether any rank says so; all ranks get the same answer."""
-    if world_size() == 1:
-        return flag
-    votes: list[bool | None] = [None] * world_size()
-    dist.all_gather_object(votes, flag)
-    return any(votes)
+    return any(gathered(flag))

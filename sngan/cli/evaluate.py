@@ -1,6 +1,11 @@
-"""`sngan evaluate`: scores a checkpoint."""
+"""`sngan evaluate`: scores checkpoints, samples or real images."""
 
 from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -8,38 +13,109 @@ from sngan.cli.compose import takes_no_score, to_dict, typed
 from sngan.cli.hydra_app import run
 from sngan.config import Evaluate
 from sngan.errors import UserError
-from sngan.evaluation.evaluate import evaluate
+from sngan.evaluation.evaluate import Record, evaluate
+from sngan.evaluation.figures import write_curves
+from sngan.evaluation.score import better
+from sngan.training.stop import Interrupted, StopRequest
 
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns the exit code."""
-    return run("evaluate", _evaluate, argv)
+    try:
+        return run("evaluate", _evaluate, argv)
+    except Interrupted as stop:
+        print(f"sngan: interrupted by {stop}; what is scored is recorded", file=sys.stderr)
+        return 128 + stop.signum
 
 
 def _evaluate(cfg: DictConfig) -> None:
     values = to_dict(cfg)
     if takes_no_score(values.get("protocol")):
         raise UserError("protocol=none takes no score; give protocol=standard or protocol=quick, or leave it out")
-    record = evaluate(typed(Evaluate, values))
-    print(table(record))
+    request = typed(Evaluate, values)
+    records = []
+    with StopRequest() as stop, stop.at_once():
+        for record in evaluate(request):
+            records.append(record)
+            if request.format == "json":
+                print(json.dumps(record), flush=True)
+            elif not request.all:
+                print(table(record), flush=True)
+    if request.all and records:
+        path = _curve(records, request)
+        if request.format == "table":
+            print(steps_table(records))
+            print(f"curve: {path}")
 
 
-def table(record: dict) -> str:
+def table(record: Record) -> str:
     """A score record as text: each score under its full name, and how it was taken."""
     reference, extractor, protocol = record["reference"], record["extractor"], record["protocol"]
-    width = max(map(len, record["scores"]))
+    if "step" in record:
+        lines = [f"step {record['step']}, {record['weights']} weights, batch norm {record['batch_norm']}"]
+        made = f"{_times(protocol)} samples of seed {protocol['seed']}"
+    else:
+        lines = [f"images of {record['samples']}" if "samples" in record else f"real {record['real']} images"]
+        made = f"{_times(protocol)} images"
+    lines += _rows(record["scores"], record["deviations"], protocol)
+    floor = record.get("floor")
+    if floor:
+        lines.append(f"{floor['n']} real {floor['split']} images score")
+        lines += _rows(floor["scores"], floor["deviations"], {**protocol, "draws": 1})
+    lines += [
+        f"  {made}; reference: {reference['n']} {reference['split']} images of {reference['data']}, sha256 {reference['sha256'][:16]}…",
+        f"  extractor: {extractor['label']}, sha256 {extractor['sha256'][:16]}…; {record['seconds']:.0f} s on {record['device']}",
+    ]
+    return "\n".join(lines)
+
+
+def steps_table(records: list[Record]) -> str:
+    """The scores of a run's checkpoints, a line each; the best of each score is marked."""
+    names = list(records[0]["scores"])
+    best = {name: records[0] for name in names}
+    for record in records[1:]:
+        for name in names:
+            if better(name, record["scores"][name], best[name]["scores"][name]):
+                best[name] = record
+    widths = [max(len(name), 12) for name in names]
+    lines = [f"{'step':>9}  " + "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
+    for record in records:
+        cells = [f"{record['scores'][name]:.6g}{'*' if best[name] is record else ' '}" for name in names]
+        lines.append(f"{record['step']:>9}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+    lines.append(f"* best; {records[0]['weights']} weights, batch norm {records[0]['batch_norm']}")
+    floor = records[-1].get("floor")
+    if floor:
+        lines.append(f"{floor['n']} real {floor['split']} images: " + "  ".join(f"{k} {v:.6g}" for k, v in floor["scores"].items()))
+    return "\n".join(lines)
+
+
+def _rows(scores: dict[str, float], deviations: dict[str, float], protocol: dict[str, Any]) -> list[str]:
+    width = max(map(len, scores))
     rows = []
-    for name, value in record["scores"].items():
-        deviation = record["deviations"].get(name)
-        rows.append(
-            f"  {name:<{width}}  {value:.6g}"
-            + ("" if deviation is None else f" ± {deviation:.2g} over {protocol['splits']} splits")
-        )
-    return "\n".join(
-        [
-            f"step {record['step']}, {record['weights']} weights, batch norm {record['batch_norm']}",
-            *rows,
-            f"  {protocol['n']} samples of seed {protocol['seed']}; reference: {reference['n']} {reference['split']} images of {reference['data']}",
-            f"  extractor: {extractor['label']}, sha256 {extractor['sha256'][:16]}…; {record['seconds']:.0f} s on {record['device']}",
-        ]
-    )
+    for name, value in scores.items():
+        spread = f" ± {deviations[name]:.2g} over {_parts(name, protocol)}" if name in deviations else ""
+        rows.append(f"  {name:<{width}}  {value:.6g}{spread}")
+    return rows
+
+
+def _parts(name: str, protocol: dict[str, Any]) -> str:
+    """What a deviation is over."""
+    if protocol["draws"] > 1:
+        return f"{protocol['draws']} draws"
+    return "random subsets" if name.startswith(("kid_", "kd_")) else f"{protocol['splits']} splits"
+
+
+def _times(protocol: dict[str, Any]) -> str:
+    return f"{protocol['draws']} x {protocol['n']}" if protocol["draws"] > 1 else str(protocol["n"])
+
+
+def _curve(records: list[Record], request: Evaluate) -> Path:
+    """Draws the scores against the steps, in the run's folder."""
+    assert request.run is not None
+    path = request.run / f"scores-{records[0]['protocol']['name']}-{request.weights}.png"
+    names = records[0]["scores"]
+    try:
+        write_curves({name: [(record["step"], record["scores"][name]) for record in records] for name in names}, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror})") from None
+    return path

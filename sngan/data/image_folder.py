@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Collection, Sequence
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from sngan.data.images import Images, ImageSpec, Source, Split
 from sngan.data.pictures import SUFFIXES, read_picture
 from sngan.errors import UserError
+from sngan.provenance import sha256_of
 from sngan.registry import register
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class ImageFolder(Source):
 
     def __init__(self, *, path: Path, test_path: Path | None, resolution: PositiveInt, on_error: Literal["stop", "skip"]):
         root = path.expanduser()
-        files = _list(root, "data.path")
+        files = picture_files(root, "data.path")
         folders = sorted(_top_folders(files))
         classes = folders if len(folders) > 1 else []
         self.name = root.resolve().name
@@ -45,7 +47,7 @@ class ImageFolder(Source):
                 raise UserError(
                     f"data.test_path={test_path} lies in data.path={path}: its pictures would be trained on; keep them apart"
                 )
-            test_files = _list(test_root, "data.test_path")
+            test_files = picture_files(test_root, "data.test_path")
             unknown = _top_folders(test_files) - set(classes)
             if classes and unknown:
                 raise UserError(
@@ -92,12 +94,19 @@ class Pictures(Images):
         except Exception as error:  # decoders raise almost anything on bytes that they do not expect
             raise UserError(f"{path} cannot be read: {error or type(error).__name__}") from error
 
+    def sha256(self) -> str:
+        """Of the files' names and bytes, and of the size they are brought to."""
+        digest = hashlib.sha256(str(self.resolution).encode())
+        for name in tqdm(self.files, desc="hashing pictures", unit="file", delay=2, leave=False, disable=None):
+            digest.update(f"\n{name} {sha256_of(self.root / name)}".encode())
+        return digest.hexdigest()
+
     def without(self, indices: Collection[int]) -> Pictures:
         kept = [i for i in range(len(self)) if i not in indices]
         return Pictures(self.root, [self.files[i] for i in kept], [self.labels[i] for i in kept], self.resolution)
 
 
-def _list(root: Path, key: str) -> list[str]:
+def picture_files(root: Path, key: str) -> list[str]:
     """The picture files below the folder, as sorted relative paths with '/'."""
     if not root.is_dir():
         raise UserError(f"{key}={root}: no such folder")

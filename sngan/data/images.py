@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -63,6 +64,10 @@ class Images(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         raise NotImplementedError
 
+    def sha256(self) -> str:
+        """Of all that decides the pixels, in hexadecimal: it changes when an image does."""
+        raise NotImplementedError
+
 
 class TensorImages(Images):
     """Images that are in memory: `pixels` uint8 [N, C, H, W], `labels` int64 [N] (zeros where there are none)."""
@@ -78,6 +83,11 @@ class TensorImages(Images):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.pixels[index], int(self.labels[index])
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256(str(list(self.pixels.shape)).encode())
+        digest.update(self.pixels.contiguous().numpy().data)
+        return digest.hexdigest()
 
 
 class Source(ABC):

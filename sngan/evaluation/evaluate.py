@@ -1,56 +1,136 @@
-"""Scoring a checkpoint after its training."""
+"""Scoring after training: of checkpoints, of samples that lie somewhere, or of real images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sngan import devices
-from sngan.config import Config, Evaluate, Protocol
-from sngan.data.images import Source, check_size
+import torch
+
+from sngan import devices, distributed
+from sngan.config import Component, Data, Evaluate, Protocol
+from sngan.data.images import ImageSpec, Source, check_size
 from sngan.errors import UserError
+from sngan.evaluation.given import reference_at, samples_of
 from sngan.evaluation.protocol import check_protocol
-from sngan.evaluation.sampling import prepared
+from sngan.evaluation.sampling import batch_norm, prepared
 from sngan.evaluation.score import Scorer
-from sngan.files import append_line
+from sngan.files import append_line, read_lines
 from sngan.registry import build
-from sngan.training.checkpoint import Checkpoint, find, load_generator
+from sngan.training.checkpoint import Checkpoint, find, load_generator, open_checkpoint, steps_saved
+
+Record = dict[str, Any]
+
+WORKERS = 2
+"""Processes that decode pictures where no data set of the config says how many."""
 
 
-def evaluate(request: Evaluate) -> dict[str, Any]:
-    """Scores the checkpoint that the request names, appends the record to its run's `metrics.jsonl`, and returns it.
+def evaluate(request: Evaluate) -> Iterator[Record]:
+    """Scores what the request names, one record after the other; those of checkpoints are appended to their run's `metrics.jsonl`.
 
-    Without a protocol, extractor or data of its own the request takes those of the run. Raises `UserError` for what is missing or does
-    not fit, before any sample is made.
+    Without a protocol, extractor or data of its own the request takes those of the run. With `all`, checkpoints that are scored already
+    in just this way give the record of then. Under torchrun the ranks share the work, and rank 0 has the records. Raises `UserError`
+    for what is missing or does not fit, before any sample is made.
     """
     device = devices.resolve(request.device)
-    checkpoint = find(request.run, request.checkpoint)
-    config = checkpoint.config()
-    protocol = _protocol(request, config)
-    G = load_generator(checkpoint, weights=request.weights).to(device)
-    data = request.data or config.data
-    source: Source = build("data", data)
-    check_size(source.spec, checkpoint.spec, key=f"data={data.name}")
-    check_protocol(protocol, n_available=source.count(protocol.reference), key="protocol")
-    metrics = _metrics_file(checkpoint)
-    scorer = Scorer(request.extractor or config.extractor, source, device, data=data)
-    G, batch_norm = prepared(G, config, request.weights)
-    record = {
-        "by": "evaluate",
-        "step": checkpoint.step,
-        "weights": request.weights,
-        "batch_norm": batch_norm,
-        **scorer.score(G, protocol),
-    }
-    append_line(metrics, record)
-    return record
+    named = [key for key in ("run", "checkpoint", "samples", "real") if getattr(request, key) is not None]
+    if len(named) != 1:
+        raise UserError(
+            f"{' and '.join(named) or 'nothing'} given; give one of run=DIR, checkpoint=DIR, samples=PATH and real=SPLIT"
+        )
+    if request.all and request.run is None:
+        raise UserError("all=true is for the checkpoints of a run; give run=DIR")
+    if request.against is not None and request.data is not None:
+        raise UserError("against= and data= both name images to compare with; give one of them")
+    with distributed.process_group(device):
+        if request.samples is not None or request.real is not None:
+            yield from _images(request, device)
+        else:
+            yield from _checkpoints(request, device)
 
 
-def _protocol(request: Evaluate, config: Config) -> Protocol:
+def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
+    first = find(request.run, request.checkpoint)
+    checkpoints = [first]
+    if request.all:
+        checkpoints = [open_checkpoint(path) for path in steps_saved(first.path.parent).values()]
+    config = first.config()
     protocol = request.protocol or config.protocol
     if protocol is None:
         raise UserError("the run was trained with protocol=none; give protocol=standard or protocol=quick")
-    return protocol if request.n is None else protocol.model_copy(update={"n": request.n})
+    if request.n is not None:
+        protocol = protocol.model_copy(update={"n": request.n})
+    scorer = _scorer(request, config.data, first.spec, protocol, device, extractor=request.extractor or config.extractor)
+    metrics = _metrics_file(first)
+    for checkpoint in checkpoints:
+        how = {
+            "step": checkpoint.step,
+            "weights": request.weights,
+            "batch_norm": batch_norm(config, request.weights),
+            **scorer.provenance(protocol),
+        }
+        known = [line for line in read_lines(metrics) if all(line.get(key) == value for key, value in how.items())]
+        # rank 0's file decides, or ranks could part ways
+        if distributed.from_first_rank(bool(request.all and known)):
+            yield from known[-1:]
+            continue
+        G = load_generator(checkpoint, weights=request.weights).to(device)
+        G, _ = prepared(G, config, request.weights)
+        scored = scorer.score(G, protocol)
+        if distributed.rank() == 0:
+            record = {"by": "evaluate", **how, **scored, "floor": scorer.floor(protocol)}
+            append_line(metrics, record)
+            yield record
+
+
+def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
+    """Scores of images as they are."""
+    key, value = ("samples", str(request.samples)) if request.samples is not None else ("real", str(request.real))
+    what = f"{key}={value}"
+    if request.real is not None and request.data is None:
+        raise UserError(f"{what}: of which images? give data=cifar10, or another data set")
+    if request.protocol is None or request.extractor is None or (request.data is None and request.against is None):
+        raise UserError(
+            f"{what}: no run says how to score these; give protocol=standard (or another), extractor=inception (or another), and what to\n"
+            "compare with, data=cifar10 (or another) or against=PATH"
+        )
+    protocol = request.protocol
+    if request.samples is not None:
+        images, spec = samples_of(request.samples)
+        n = request.n or len(images) // protocol.draws
+    else:
+        assert request.data is not None and request.real is not None
+        source: Source = build("data", request.data)
+        images, spec = source.load(request.real), source.spec
+        n = request.n or min(protocol.n, len(images) // protocol.draws)
+    protocol = protocol.model_copy(update={"n": n})
+    if n < 2 or n * protocol.draws > len(images):
+        raise UserError(
+            f"{what} holds {len(images)} images, too few for {protocol.draws} draws of n={n}; use fewer, n=… or protocol.draws=1"
+        )
+    scorer = _scorer(request, request.data, spec, protocol, device, extractor=request.extractor)
+    scored = scorer.score_images(images, protocol)
+    if distributed.rank() == 0:
+        yield {"by": "evaluate", key: value, **scored, "floor": scorer.floor(protocol)}
+
+
+def _scorer(
+    request: Evaluate, data: Data | None, spec: ImageSpec, protocol: Protocol, device: torch.device, *, extractor: Component
+) -> Scorer:
+    """What scores images of this spec as the request says, or else against the run's data."""
+    workers = WORKERS
+    if request.against is not None:
+        source, options = reference_at(request.against, spec.resolution)
+        key = f"against={request.against}"
+    else:
+        data = request.data or data
+        assert data is not None
+        source, options, workers = build("data", data), {"name": data.name, **data.options}, data.workers
+        key = f"data={data.name}"
+    check_size(source.spec, spec, key=key)
+    check_protocol(protocol, n_available=source.count(protocol.reference), key="protocol")
+    return Scorer(extractor, source, device, options=options, workers=workers, shared=True)
 
 
 def _metrics_file(checkpoint: Checkpoint) -> Path:

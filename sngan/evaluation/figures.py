@@ -38,6 +38,26 @@ def write_spectra(networks: Mapping[str, Mapping[str, Sequence[float]]], path: P
             axis.set_visible(False)
         for axis in axes[:, 0]:
             axis.set_ylabel(r"$(\sigma_i / \sigma_1)^2$", fontsize=8)
+    _save(figure, path)
+
+
+def write_curves(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
+    """A panel for each score: its value against the step. The PNG file is replaced as a whole; raises `OSError`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0, 2.4 * len(curves)), dpi=150, layout="constrained")
+    axes = figure.subplots(len(curves), 1, squeeze=False, sharex=True)[:, 0]
+    for axis, (name, points) in zip(axes, curves.items(), strict=True):
+        axis.plot(*zip(*points, strict=True), color=COLOURS[0], marker="o", markersize=3, linewidth=1.5)
+        axis.set_title(name, fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("step", fontsize=8)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     replace(path, drawn.getvalue())

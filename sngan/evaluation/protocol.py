@@ -8,37 +8,64 @@ from sngan.config import Protocol
 from sngan.errors import UserError
 from sngan.evaluation.extractors.extractor import Extractor
 
-Metric = Literal["fid", "is"]
+Score = Literal["fid", "is", "kid", "precision", "recall"]
+
+SCORES: dict[str, tuple[Score, ...]] = {
+    "fid": ("fid",),
+    "is": ("is",),
+    "kid": ("kid",),
+    "precision_recall": ("precision", "recall"),
+}
+"""Which scores a metric gives."""
+
+NEIGHBOURS = 3
+"""Of precision and recall (Kynkäänniemi et al. 2019): an image is covered if it is nearer than the third neighbour is."""
 
 
-def score_names(protocol: Protocol, *, reference: str, extractor: Extractor) -> dict[Metric, str]:
-    """What the score of each of the protocol's metrics is called; `reference` is the name of the data set.
+def score_names(protocol: Protocol, *, reference: str, n_available: int, extractor: Extractor) -> dict[Score, str]:
+    """What each score of the protocol is called; `reference` is the name of the data set, whose split has `n_available` images.
 
-    `fid_50k_cifar10-train_inception`: the distance of 50,000 samples to all training images; `fid_5k_cifar10-test10k_inception`: of
-    5,000 samples to the first 10,000 test images; `is_50k_inception` has no reference. On other networks than the published
-    Inception they are `fd_…` and `classifier_score_…`, because they compare with nothing published.
+    `fid_50k_cifar10-train_inception`: the distance of 50,000 samples to all training images; `fid_10x5k_cifar10-test10k_inception`:
+    the mean of ten, each of 5,000 samples to the first 10,000 test images; `is_50k_inception` has no reference. On other networks than
+    the published Inception they are `fd_…`, `kd_…` and `classifier_score_…`, because they compare with nothing published.
     """
-    n = _count(protocol.n)
-    first = "" if protocol.n_reference is None else _count(protocol.n_reference)
-    score = "is" if extractor.distance == "fid" else "classifier_score"
-    names: dict[Metric, str] = {
-        "fid": f"{extractor.distance}_{n}_{reference}-{protocol.reference}{first}_{extractor.label}",
-        "is": f"{score}_{n}_{extractor.label}",
-    }
-    return {metric: names[metric] for metric in protocol.metrics}
+    names: dict[Score, str] = {}
+    published = extractor.distance == "fid"
+    titles = {"fid": extractor.distance, "is": "is" if published else "classifier_score", "kid": "kid" if published else "kd"}
+    for metric in protocol.metrics:
+        for score in SCORES[metric]:
+            n, n_reference = counts(score, protocol, n_available)
+            parts = [titles.get(score, score), ("" if protocol.draws == 1 else f"{protocol.draws}x") + _count(n)]
+            if score != "is":
+                parts.append(f"{reference}-{protocol.reference}{'' if n_reference == n_available else _count(n_reference)}")
+            names[score] = "_".join([*parts, extractor.label])
+    return names
+
+
+def counts(score: Score, protocol: Protocol, n_available: int) -> tuple[int, int]:
+    """How many samples a draw, and how many real images of the `n_available`, a score looks at."""
+    n, n_reference = protocol.n, protocol.n_reference or n_available
+    if score in ("precision", "recall"):
+        return min(n, protocol.n_precision_recall), min(n_reference, protocol.n_precision_recall)
+    return n, n_reference
 
 
 def check_protocol(protocol: Protocol, *, n_available: int, key: str) -> None:
-    """Raises `UserError` when the reference split has too few images, it has `n_available`, or there are fewer samples than splits.
+    """Raises `UserError` when the reference split has too few images, it has `n_available`, or there are too few samples.
 
     `key` is where the protocol stands in the config: 'protocol' or 'quick'.
     """
     n_reference = n_available if protocol.n_reference is None else protocol.n_reference
-    if "fid" in protocol.metrics and not 2 <= n_reference <= n_available:
+    if set(protocol.metrics) - {"is"} and not 2 <= n_reference <= n_available:
         there = f"there are {n_available} {protocol.reference} images, and a distance needs 2"
         raise UserError(f"{key}.n_reference={n_reference}: {there}; use fewer, or null for all of them")
     if "is" in protocol.metrics and protocol.splits > protocol.n:
         raise UserError(f"{key}.splits={protocol.splits}: there are only {key}.n={protocol.n} samples to split; use fewer splits")
+    if "precision_recall" in protocol.metrics and min(protocol.n, n_reference) <= NEIGHBOURS:
+        raise UserError(
+            f"{key}.metrics: precision and recall look at {NEIGHBOURS} neighbours and need more than as many samples and real images; "
+            f"{key}.n={protocol.n} and {n_reference} are too few"
+        )
 
 
 def _count(n: int) -> str:

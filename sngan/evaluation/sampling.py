@@ -14,6 +14,9 @@ from sngan.generators.generator import Generator
 from sngan.randomness import RECALIBRATE, SAMPLE, generator
 from sngan.training.precision import precision
 
+ROUNDING = "x * 127.5 + 127.5, to the nearest of 256 levels"
+"""What `quantize` does, for records."""
+
 BLOCK = 1000
 """Latents are drawn in blocks of this size, each from its own key."""
 

@@ -1,22 +1,27 @@
-"""Scores of a generator, each with a record of how it was taken."""
+"""Scores of a generator, or of images, each with a record of how it was taken."""
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.config import Component, Data, Protocol
+from sngan import distributed
+from sngan.config import Component, Protocol
 from sngan.data.images import Images, Source, Split, TensorImages
 from sngan.data.reading import read
+from sngan.errors import UserError
 from sngan.evaluation import fidelity
 from sngan.evaluation.extractors.extractor import Extractor
-from sngan.evaluation.protocol import score_names
-from sngan.evaluation.sampling import balanced_labels, latents, samples
+from sngan.evaluation.fidelity import Features
+from sngan.evaluation.protocol import NEIGHBOURS, Score, counts, score_names
+from sngan.evaluation.reference import Reference
+from sngan.evaluation.sampling import ROUNDING, balanced_labels, latents, samples
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
 from sngan.registry import build
@@ -24,19 +29,40 @@ from sngan.registry import build
 BATCH = 250
 """Images that the extractor sees at once."""
 
+TRIAL = 8
+"""Images that are shown to an extractor to see that it works."""
+
+Show = Callable[[list[range]], Iterator[Tensor]]
+"""Batches of images uint8 [B, C, H, W], for the ranges of their indices."""
+
 
 class Scorer:
-    """Scores generators against the images of one data set with one extractor.
+    """Scores generators and images against the images of one data set with one extractor.
 
-    Constructing it checks the extractor's weights (which may have to be downloaded); the reference is read once, when it is first needed.
-    Scoring draws only counted random numbers and leaves the process as it was.
+    Constructing it checks the extractor's weights (which may have to be downloaded); the reference is looked at when it is first needed,
+    and its features are kept in the user's cache. Scoring draws only counted random numbers and leaves the process as it was.
+
+    `options` is what records say of the data set, `workers` the processes that decode its pictures.
+    With `shared`, all ranks call the same methods and share samples and extraction; rank 0 gets the record, the others {}.
     """
 
-    def __init__(self, extractor: Component, source: Source, device: torch.device, *, data: Data):
+    def __init__(
+        self,
+        extractor: Component,
+        source: Source,
+        device: torch.device,
+        *,
+        options: dict[str, Any],
+        workers: int,
+        shared: bool = False,
+    ):
         self.extractor: Extractor = build("extractor", extractor)
-        self.source, self.device, self._data = source, device, data
+        self.source, self.device, self.shared = source, device, shared
+        self._options, self._workers = options, workers
         self._images: dict[Split, Images] = {}
-        self._references: dict[tuple[Split, int | None], fidelity.Statistics] = {}
+        self._references: dict[tuple[Split, int], Reference] = {}
+        self._contents: dict[Split, str] = {}
+        self._floors: dict[str, dict[str, Any] | None] = {}
         self._network: Any = None
 
     def images(self, split: Split) -> Images:
@@ -45,15 +71,35 @@ class Scorer:
             self._images[split] = self.source.load(split)
         return self._images[split]
 
+    def content(self, split: Split) -> str:
+        """The sha256 of a split's images, taken once."""
+        if split not in self._contents:
+            self._contents[split] = self.images(split).sha256()
+        return self._contents[split]
+
+    def trial(self, split: Split) -> None:
+        """Shows the extractor the first images of a split, so that what cannot work fails now; `UserError` says why."""
+        images = self.images(split)
+        n = min(TRIAL, len(images))
+        try:
+            seen = self._extract(_shown(images, self._workers), n, "trying the extractor", alone=True)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(
+                f"extractor={self.extractor.label} cannot look at images of {self.source.name}: {' '.join(str(error).split())[:200]}"
+            ) from None
+        if not (seen.features.isfinite().all() and seen.logits.isfinite().all()):
+            raise UserError(f"extractor={self.extractor.label} gives NaN or infinity for images of {self.source.name}; use another")
+
     def provenance(self, protocol: Protocol) -> dict[str, Any]:
-        """What a score by this protocol is made of: `protocol`, `reference` (data set, its options, split, count) and `extractor`."""
+        """What a score by this protocol is made of: `protocol`, `reference` (data set, options, split, count, content) and `extractor`."""
         return {
             "protocol": protocol.model_dump(mode="json"),
             "reference": {
                 "data": self.source.name,
-                "options": {"name": self._data.name, **self._data.options},
+                "options": self._options,
                 "split": protocol.reference,
                 "n": protocol.n_reference or len(self.images(protocol.reference)),
+                "sha256": self.content(protocol.reference),
             },
             "extractor": {"label": self.extractor.label, "sha256": self.extractor.sha256},
         }
@@ -61,62 +107,140 @@ class Scorer:
     def score(self, G: Generator, protocol: Protocol) -> dict[str, Any]:
         """Scores G as it is, in evaluation mode, on the scorer's device.
 
-        The record holds `scores` and `deviations` by full name, what `provenance` gives, `device`, `versions` and `seconds`. Samples
-        have latents that are a function of the protocol's seed, and balanced labels.
+        The record holds `scores` and `deviations` by full name, what `provenance` gives, `rounding`, `device`, `versions` and `seconds`.
+        Samples have latents that are a function of the protocol's seed, and balanced labels in each draw.
         """
-        start = time.monotonic()
         assert not G.training, "a score is taken in evaluation mode"
-        z = latents(protocol.n, G.z_dim, seed=protocol.seed)
+        z = latents(protocol.draws * protocol.n, G.z_dim, seed=protocol.seed)
         y = balanced_labels(protocol.n, G.n_classes)
-        seen = self._extract(samples(G, z, y, batch=BATCH), protocol.n, "scoring samples")
-        names = score_names(protocol, reference=self.source.name, extractor=self.extractor)
-        scores: dict[str, float] = {}
-        deviations: dict[str, float] = {}
-        for metric, name in names.items():
-            if metric == "fid":
-                scores[name] = fidelity.frechet_distance(fidelity.statistics(seen.features), self._reference(protocol))
-            else:
-                scores[name], deviations[name] = fidelity.inception_score(seen.logits, splits=protocol.splits)
+        labels = None if y is None else y.repeat(protocol.draws)
+
+        def show(batches: list[range]) -> Iterator[Tensor]:
+            for rows in batches:
+                part = slice(rows.start, rows.stop)
+                yield from samples(G, z[part], None if labels is None else labels[part], batch=len(rows))
+
+        return self._score(show, protocol, {"rounding": ROUNDING})
+
+    def score_images(self, images: Images, protocol: Protocol) -> dict[str, Any]:
+        """The same for the first n images of a set, of each draw, in the place of samples."""
+        assert len(images) >= protocol.n * protocol.draws
+        return self._score(_shown(images, self._workers), protocol, {})
+
+    def floor(self, protocol: Protocol) -> dict[str, Any] | None:
+        """The scores of real images: of the other split, as many of the first ones as there are samples a draw, or all there are.
+
+        No generator of so many samples should be expected to be closer. None where there is no other split.
+        """
+        key = protocol.model_dump_json()
+        if key not in self._floors:
+            self._floors[key] = self._floor(protocol)
+        return self._floors[key]
+
+    def _floor(self, protocol: Protocol) -> dict[str, Any] | None:
+        other: Split = "test" if protocol.reference == "train" else "train"
+        try:
+            images = self.images(other)
+        except UserError:
+            return None
+        n = min(protocol.n, len(images))
+        if n < max(protocol.splits, NEIGHBOURS + 1, 2):
+            return None
+        single = protocol.model_copy(update={"n": n, "draws": 1})
+        seen = self._reference(other, n).features()
+        scores, deviations = self._scores(seen, single)
+        return {"split": other, "n": n, "scores": scores, "deviations": deviations}
+
+    def _score(self, show: Show, protocol: Protocol, more: dict[str, Any]) -> dict[str, Any]:
+        start = time.monotonic()
+        seen = self._extract(show, protocol.draws * protocol.n, "scoring")
+        if self.shared and distributed.rank() > 0:
+            return {}
+        scores, deviations = self._scores(seen, protocol)
         return {
             "scores": scores,
             "deviations": deviations,
             **self.provenance(protocol),
+            **more,
             "device": str(self.device),
             "versions": versions(),
             "seconds": round(time.monotonic() - start, 3),
         }
 
-    def _reference(self, protocol: Protocol) -> fidelity.Statistics:
-        key = protocol.reference, protocol.n_reference
-        if key not in self._references:
-            images = self.images(protocol.reference)
-            n = protocol.n_reference or len(images)
-            seen = self._extract(_batches(images, n, self._data.workers), n, "reading the reference")
-            self._references[key] = fidelity.statistics(seen.features)
-        return self._references[key]
+    def _scores(self, seen: Features, protocol: Protocol) -> tuple[dict[str, float], dict[str, float]]:
+        """Scores and deviations, by full name: over the draws if there are several, else as the metric gives one."""
+        n_available = len(self.images(protocol.reference))
+        names = score_names(protocol, reference=self.source.name, n_available=n_available, extractor=self.extractor)
+        reference = self._reference(protocol.reference, protocol.n_reference or n_available)
+        draws: dict[Score, list[tuple[float, float | None]]] = {score: [] for score in names}
+        for features, logits in zip(seen.features.split(protocol.n), seen.logits.split(protocol.n), strict=True):
+            if "kid" in names:
+                draws["kid"].append(fidelity.kernel_distance(features, reference.features().features))
+            if "precision" in names:
+                n, n_reference = counts("precision", protocol, n_available)
+                real = reference.features().features[:n_reference]
+                precision, recall = fidelity.precision_recall(features[:n], real, neighbours=NEIGHBOURS)
+                draws["precision"].append((precision, None))
+                draws["recall"].append((recall, None))
+            if "fid" in names:
+                distance = fidelity.frechet_distance(fidelity.statistics(features), reference.statistics())
+                draws["fid"].append((distance, None))
+            if "is" in names:
+                draws["is"].append(fidelity.inception_score(logits, splits=protocol.splits))
+        scores = {name: statistics.fmean(value for value, _ in draws[score]) for score, name in names.items()}
+        if protocol.draws > 1:
+            return scores, {name: statistics.pstdev(value for value, _ in draws[score]) for score, name in names.items()}
+        return scores, {name: draws[score][0][1] for score, name in names.items() if draws[score][0][1] is not None}  # type: ignore[misc]
 
-    def _extract(self, batches: Iterator[Tensor], n: int, what: str) -> fidelity.Features:
+    def _reference(self, split: Split, n: int) -> Reference:
+        if (split, n) not in self._references:
+            images = self.images(split)
+
+            def look() -> Features:
+                return self._extract(_shown(images, self._workers), n, "looking at real images", alone=True)
+
+            self._references[split, n] = Reference(self.content(split), n, self.extractor, self.device, look)
+        return self._references[split, n]
+
+    def _extract(self, show: Show, n: int, what: str, *, alone: bool = False) -> Features:
+        """What the extractor sees in n images; unless this rank is to do it alone, ranks that share take turns with the batches."""
         if self._network is None:
             self._network = self.extractor.load(self.device)
-        with tqdm(total=n, desc=what, unit="image", delay=2, leave=False, disable=None) as bar:
+        rank, world = (distributed.rank(), distributed.world_size()) if self.shared and not alone else (0, 1)
+        size = min(BATCH, -(-n // world))
+        batches = [range(start, min(start + size, n)) for start in range(0, n, size)]
+        mine = batches[rank::world]
+        with tqdm(total=sum(map(len, mine)), desc=what, unit="image", delay=2, leave=False, disable=None) as bar:
 
             def watched() -> Iterator[Tensor]:
-                for x in batches:
+                for x in show(mine):
                     yield x
                     bar.update(len(x))
 
-            return fidelity.extract(watched(), self._network, self.device)
+            seen = fidelity.extract(watched(), self._network, self.device) if mine else None
+        if world == 1:
+            assert seen is not None
+            return seen
+        parts: list[Any] = [None] * len(batches)
+        for r, of_rank in enumerate(distributed.gathered(seen)):
+            sizes = [len(rows) for rows in batches[r::world]]
+            if of_rank is not None:
+                parts[r::world] = zip(of_rank.features.split(sizes), of_rank.logits.split(sizes), strict=True)
+        return Features(*map(torch.cat, zip(*parts, strict=True)))
 
 
-def _batches(images: Images, n: int, workers: int) -> Iterator[Tensor]:
-    """The first n images in batches uint8 [<= BATCH, C, H, W]."""
-    if isinstance(images, TensorImages):
-        yield from images.pixels[:n].split(BATCH)
-    else:
-        indices = [list(range(i, min(i + BATCH, n))) for i in range(0, n, BATCH)]
-        yield from (x for x, _ in read(images, indices, workers=workers))
+def _shown(images: Images, workers: int) -> Show:
+    """Images of a set, as batches of them are asked for."""
+
+    def show(batches: list[range]) -> Iterator[Tensor]:
+        if isinstance(images, TensorImages):
+            yield from (images.pixels[rows.start : rows.stop] for rows in batches)
+        else:
+            yield from (x for x, _ in read(images, [list(rows) for rows in batches], workers=workers))
+
+    return show
 
 
 def better(name: str, value: float, best: float) -> bool:
     """Whether a score beats the best so far: distances by being smaller, the others by being larger."""
-    return value < best if name.startswith(("fid_", "fd_")) else value > best
+    return value < best if name.startswith(("fid_", "fd_", "kid_", "kd_")) else value > best

@@ -83,6 +83,13 @@ class Checkpoint:
         return parse(Config, values if isinstance(values, dict) else {}, build_check=False)
 
 
+def size_of(state: TrainState) -> int:
+    """How many bytes a checkpoint of the state takes, but for some kB: the networks, and two moments of each trained parameter."""
+    tensors = [t for network in state.networks().values() for t in network.state_dict().values()]
+    moments = [p for network in (state.G, state.D) for p in network.parameters() for _ in range(2)]
+    return sum(t.numel() * t.element_size() for t in [*tensors, *moments])
+
+
 def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Path:
     """Writes the state after `state.step` steps as a new checkpoint in `folder` and returns its path; leaves a complete one as it is."""
     final = folder / f"step-{state.step:08d}"

@@ -72,12 +72,20 @@ def _prepare(
     run = opened.enter_context(RunFolder(config)) if first else None
 
     # What may have to be downloaded
-    scorer = Scorer(config.extractor, source, device, data=config.data) if first and config.protocol else None
+    scorer = None
+    if first and config.protocol:
+        options = {"name": config.data.name, **config.data.options}
+        scorer = Scorer(config.extractor, source, device, options=options, workers=config.data.workers)
     with distributed.first_rank_first():
         images = scorer.images("train") if scorer else source.load("train")
+    if scorer:
+        for split in {protocol.reference: None for protocol in (config.quick, config.protocol) if protocol}:
+            scorer.trial(split)
 
     # Begin, or continue
     state = initial_state(config, G, D, device)
+    if run:
+        run.check_space(checkpoint.size_of(state))
     start = distributed.from_first_rank(run.checkpoint.path if run and run.checkpoint else None)
     if start:
         checkpoint.restore(state, checkpoint.open_checkpoint(start))

@@ -160,6 +160,9 @@ class Recorder:
             return
         for which, named in scores.items():
             self.log.say(f"{which} checkpoint: {describe(named)}")
+        floor = self.scorer.floor(self.config.protocol) if scores and self.scorer and self.config.protocol else None
+        if floor:
+            self.log.say(f"{floor['n']} real {floor['split']} images: {describe(floor['scores'])}")
         plain = re.fullmatch(r"[\w./+-]+", str(folder))
         argument = f"run={folder}" if plain else f"'run=\"{folder}\"'"
         self.log.say(
@@ -184,6 +187,8 @@ class Recorder:
             with self.stop.at_once():
                 G, measured = prepared(G, self.config, "ema")
                 scored = self.scorer.score(G, protocol)
+                if role == "full":
+                    scored["floor"] = self.scorer.floor(protocol)
         except Interrupted:
             return
         self.log.scores(step, {"by": "train", "role": role, "step": step, "weights": "ema", "batch_norm": measured, **scored})

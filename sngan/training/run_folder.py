@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
@@ -17,7 +18,7 @@ from typing import IO, Any, Self
 from sngan.config import Config
 from sngan.errors import UserError
 from sngan.files import read_json, write_json
-from sngan.training.checkpoint import Checkpoint, latest, open_checkpoint
+from sngan.training.checkpoint import Checkpoint, latest, open_checkpoint, steps_saved
 
 FREE = {
     "run_dir",
@@ -78,6 +79,18 @@ class RunFolder:
         except UserError:
             self.close()
             raise
+
+    def check_space(self, checkpoint_size: int) -> None:
+        """Raises `UserError` unless the disk has room for the checkpoints that stay at a time, of so many bytes each."""
+        keep, saved = self.config.keep, len(steps_saved(self.checkpoints))
+        milestones = self.config.steps // keep.every if keep.every else 0
+        n = keep.last + milestones + 2 - saved  # the best, and the one that is being written
+        free = shutil.disk_usage(self.path).free
+        if n * checkpoint_size > free:
+            raise UserError(
+                f"run_dir={self.path}: {n} checkpoints of {checkpoint_size / 1e6:.0f} MB are to come and {free / 1e6:.0f} MB are free; "
+                "make room, keep fewer (keep.last, keep.every), or give another run_dir=DIR"
+            )
 
     def begin(self, session: dict[str, Any]) -> None:
         """Writes the config, and adds this session to run.json."""

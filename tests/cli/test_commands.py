@@ -130,7 +130,7 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "conditional=true"], "use generator=resnet"),
         (["train", "run_dir=/dev/null/run"], "run_dir=/dev/null/run cannot be written"),
         (["train", "quick.splits=5000"], "quick.splits=5000"),
-        (["evaluate"], "give one of run=DIR (its latest checkpoint) and checkpoint=DIR"),
+        (["evaluate"], "nothing given; give one of run=DIR, checkpoint=DIR, samples=PATH and real=SPLIT"),
         (["evaluate", "run=nowhere"], "run=nowhere: no such folder"),
         (["sample", "checkpoint=nowhere"], "checkpoint=nowhere: no checkpoint there"),
         (["sample", "run=nowhere", "n=10000000000"], "n=10000000000: input should be less than or equal to 1000000"),

@@ -215,7 +215,7 @@ def test_a_signal_ends_a_score_at_once_and_the_score_is_taken_when_the_run_goes_
 
     def interrupted(*args: object) -> fidelity.Features:
         calls.append(args)
-        if len(calls) == 3:  # samples and reference at step 0, then the samples of step 3
+        if len(calls) == 4:  # the trial, samples and reference at step 0, then the samples of step 3
             os.kill(os.getpid(), signal.SIGTERM)
             raise AssertionError("the signal should have ended the score")
         return extract(*args)
@@ -335,7 +335,7 @@ def test_the_best_survives_a_kill_between_its_score_and_its_checkpoint(tiny: Tin
     monkeypatch.setattr(checkpoint, "save", fragile)
     with pytest.raises(RuntimeError, match="power"):
         train(tiny("run_dir=run", "steps=9", "save_every=0"))
-    taken = iter([scores[3], scores[6], scores[9], 1.0, 1.0])
+    taken = iter([scores[3], scores[6], scores[9], 1.0, 1.0, 1.0])  # the full scores, and the floor
     train(tiny("run_dir=run", "steps=9", "save_every=0"))
     assert list(steps_saved(Path("run/checkpoints"))) == [3, 9]
     assert [line["step"] for line in read_lines(Path("run/metrics.jsonl")) if line["role"] == "full"] == [9, 3]

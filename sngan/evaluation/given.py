@@ -1,0 +1,59 @@
+"""Images that a path names: a folder of pictures or an `.npz` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sngan.data.image_folder import ImageFolder, Pictures, picture_files
+from sngan.data.images import Images, ImageSpec, Source
+from sngan.data.npz import Npz
+from sngan.errors import UserError
+
+GRID = "grid.png"
+"""What `sngan sample` puts beside its images, and is none of them."""
+
+
+def samples_of(path: Path) -> tuple[Images, ImageSpec]:
+    """Samples just as they are, in the order of their names; `UserError` unless all have one size and can be read."""
+    if path.suffix == ".npz":
+        source = Npz(path=path, train_images=None, train_labels=None, test_images=None, test_labels=None)
+        return source.load("train"), source.spec
+    files = [name for name in picture_files(path.expanduser(), "samples") if Path(name).name != GRID]
+    if not files:
+        raise UserError(f"samples={path}: no pictures there but {GRID}")
+    sizes = {name: _size(path / name) for name in files}
+    width, height = sizes[files[0]]
+    odd = next((name for name in files if sizes[name] != (width, width)), None)
+    if odd:
+        raise UserError(
+            f"samples={path}: {odd} is {sizes[odd][0]} x {sizes[odd][1]} px, {files[0]} is {width} x {height}; samples are squares of one size"
+        )
+    return Pictures(path.expanduser(), files, [0] * len(files), width), ImageSpec(width, 3, 0)
+
+
+def reference_at(path: Path, resolution: int) -> tuple[Source, dict[str, Any]]:
+    """The data set at a path, pictures brought to the resolution, and what a record says of it."""
+    if path.suffix == ".npz":
+        return Npz(path=path, train_images=None, train_labels=None, test_images=None, test_labels=None), {
+            "name": "npz",
+            "path": str(path),
+        }
+    try:
+        source = ImageFolder(path=path, test_path=None, resolution=resolution, on_error="stop")
+    except UserError as error:
+        raise UserError(str(error).replace("data.path=", "against=")) from None
+    return source, {"name": "image_folder", "path": str(path), "resolution": resolution}
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height, from the head of the file."""
+    from PIL import Image
+
+    from sngan.data.pictures import FORMATS
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.size
+    except Exception as error:  # decoders raise almost anything on bytes that they do not expect
+        raise UserError(f"samples: {path} cannot be read: {error or type(error).__name__}") from None

@@ -1,0 +1,52 @@
+"""Real images as a score sees them: features that are extracted once and kept between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from sngan.evaluation import fidelity
+from sngan.evaluation.cache import remembered
+from sngan.evaluation.extractors.extractor import Extractor
+from sngan.evaluation.fidelity import Features, Statistics
+from sngan.provenance import versions
+
+
+class Reference:
+    """The first n images of a split, seen by an extractor on a kind of device.
+
+    What it gives is cached by the content of the images (their sha256), the extractor's weights, the software that shows one to the other and the
+    kind of device.
+    """
+
+    def __init__(self, content: str, n: int, extractor: Extractor, device: torch.device, look: Callable[[], Features]):
+        self._look = look
+        self._made_from: dict[str, Any] = {
+            "images": content,
+            "n": n,
+            "extractor": extractor.sha256,
+            "device": device.type,
+            "versions": {name: versions()[name] for name in ("torch", "torch-fidelity")},
+        }
+        self._features: Features | None = None
+        self._statistics: Statistics | None = None
+
+    def features(self) -> Features:
+        """Features and logits of each image."""
+        if self._features is None:
+            found = remembered("features", self._made_from, lambda: vars(self._look()))
+            self._features = Features(**found)
+        return self._features
+
+    def statistics(self) -> Statistics:
+        """Mean and covariance of the features; the features themselves are not kept for it."""
+        if self._statistics is None:
+
+            def make() -> dict[str, torch.Tensor]:
+                statistics = fidelity.statistics((self._features or self._look()).features)
+                return {name: torch.from_numpy(value) for name, value in statistics.items()}
+
+            self._statistics = {name: value.numpy() for name, value in remembered("statistics", self._made_from, make).items()}
+        return self._statistics
