@@ -1,11 +1,9 @@
-"""Which share of one update of D is spectral norm: its time and its kernels, for the paper's CIFAR-10 discriminators at batch 64.
+"""Which share of the time of one update of D is spectral norm, for the paper's CIFAR-10 discriminators at batch 64.
 
     python scripts/spectral_norm_share.py [--device cuda] [--out scripts/results/spectral_norm_share.json]
 
 Each round times, one after the other, a whole update of D with spectral norm (fakes given, Adam included), the same without any norm, and
-spectral norm alone: power iteration, W / sigma of all layers and the gradient through it. Medians of the rounds after warm-up. A kernel is
-an operation that gives no view; those of Adam count once for all parameters. On a CPU each layer is normalised for itself, on a GPU all
-together; kernels are counted in the form of GPUs.
+spectral norm alone: power iteration, W / sigma of all layers and the gradient through it. Medians of the rounds after warm-up.
 """
 
 from __future__ import annotations
@@ -18,10 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sngan import ImageSpec, build, compose
-from sngan.layers import singular_vectors
 from sngan.provenance import versions
 from sngan.regularizers.regularizer import Batch
 from sngan.training.state import TrainState, build_networks, initial_state
@@ -30,18 +26,8 @@ from sngan.training.step import Game, update_discriminator
 BATCH = 64
 
 
-class CountKernels(TorchDispatchMode):
-    """Counts operations that give no view."""
-
-    n = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.n += not (func.is_view or func in (torch.ops.aten.detach.default, torch.ops.aten._unsafe_view.default))
-        return func(*args, **(kwargs or {}))
-
-
 def measure(experiment: str, device: torch.device, rounds: int) -> dict[str, float]:
-    """Medians in ms, the share, and the kernels."""
+    """Medians in ms, and the share."""
     spectral = _state(experiment, "spectral", device)
     plain = _state(experiment, "none", device)
     game = Game(build("loss", compose([f"experiment={experiment}"]).loss), None, None, ema_decay=0.999)
@@ -65,16 +51,9 @@ def measure(experiment: str, device: torch.device, rounds: int) -> dict[str, flo
             if i >= 3:  # warm-up
                 times[name].append(seconds)
     found = {f"{name}_ms": round(1000 * statistics.median(values), 3) for name, values in times.items()}
-    alone_on = set(singular_vectors.ALONE_ON)
-    singular_vectors.ALONE_ON.clear()
-    spectral.D.normalize(update=True)
-    kernels = {name: _kernels(task) for name, task in tasks.items()}
-    singular_vectors.ALONE_ON.update(alone_on)
     return {
         **found,
         "share_percent": round(100 * found["spectral_norm_ms"] / found["update_ms"], 2),
-        "kernels_of_update": kernels["update"],
-        "kernels_over_no_norm": kernels["update"] - kernels["update_without_norm"],
     }
 
 
@@ -89,12 +68,6 @@ def _timed(task: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def _kernels(task: Callable[[], object]) -> int:
-    with CountKernels() as count:
-        task()
-    return count.n
 
 
 if __name__ == "__main__":

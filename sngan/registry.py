@@ -79,7 +79,15 @@ def check(group: str, component: Component) -> dict[str, Any]:
 def build(group: str, component: Component, *context: Any) -> Any:
     """What the named builder makes of `context` and the component's options. Raises `UserError` as `check` does."""
     options = check(group, component)
-    return _builders[group][component.name](*context, **options)
+    builder = _builders[group][component.name]
+    try:
+        inspect.signature(builder).bind(*context, **options)
+    except TypeError as error:
+        takes = ", ".join(type(part).__name__ for part in context) or "nothing"
+        raise UserError(
+            f"{group}.name={component.name}: its builder must take {takes} and then its options by keyword ({error})"
+        ) from None
+    return builder(*context, **options)
 
 
 def options(group: str, name: str) -> Mapping[str, Any]:

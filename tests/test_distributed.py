@@ -51,6 +51,7 @@ def test_ranks_see_different_images_and_latents_and_end_with_the_same_weights(
     assert first["latents"] != second["latents"]
     assert first["reals"] != second["reals"]
     assert first["weights"] == second["weights"]
+    assert first["players"] == second["players"]  # u, v and gamma among them
 
 
 def test_two_ranks_leave_one_run(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:

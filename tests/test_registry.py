@@ -7,6 +7,7 @@ import pytest
 from sngan import registry
 from sngan.cli.hydra_app import configs
 from sngan.config import Component, Data, Network, Section
+from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 
 GROUPS = sorted(registry.PACKAGES)
@@ -93,6 +94,18 @@ def test_a_plugin_registers_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         return weight
 
     assert registry.build("loss", Component(name="mine", weight=2)) == 2.0
+
+
+def test_a_plugin_with_another_signature_is_told_what_it_must_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._builders, "discriminator", dict(registry._builders["discriminator"]))
+
+    @registry.register("discriminator", "mine")
+    def mine(spec: ImageSpec, *, width: int) -> None: ...
+
+    with pytest.raises(
+        UserError, match=r"discriminator\.name=mine: its builder must take ImageSpec, function and then its options"
+    ):
+        registry.build("discriminator", Component(name="mine", width=2), ImageSpec(32, 3, 0), lambda channels: None)
 
 
 def test_sections_are_frozen_and_strict() -> None:

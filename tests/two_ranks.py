@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 
@@ -9,6 +10,7 @@ import torch
 
 from conftest import TINY
 from sngan import UserError, compose, distributed, train
+from sngan.layers.normalized import Normalized
 from sngan.training import loop
 from sngan.training.state import TrainState
 from sngan.training.step import Game, Inputs
@@ -31,6 +33,13 @@ def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
     return states, z, reals
 
 
+def digest(player: Normalized[torch.nn.Module]) -> str:
+    """Of every parameter, u, v and gamma; batch-norm statistics are each rank's own."""
+    tensors = [t for name, t in sorted(player.state_dict().items()) if "running" not in name and "num_batches" not in name]
+    assert any(name.endswith(".u") for name in player.state_dict())
+    return hashlib.sha256(b"".join(t.detach().contiguous().numpy().tobytes() for t in tensors)).hexdigest()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with distributed.process_group(torch.device("cpu")):
@@ -48,7 +57,15 @@ if __name__ == "__main__":
         states, z, reals = watch()
         train(compose([*TINY, "run_dir=run", "evaluate_every=3"]))
         weights = [p.detach().flatten().double() for network in (states[-1].G, states[-1].D) for p in network.parameters()]
+        rival = [
+            "generator.normalization=spectral",
+            "discriminator.scale=learned",
+            "regularizer=gradient_penalty",
+            "precision=bf16",
+        ]
+        train(compose([*TINY, "run_dir=rival", "protocol=none", *rival]))
         said = {
+            "players": [digest(states[-1].G), digest(states[-1].D)],
             "gradients": [g.flatten().tolist() for g in gradients],
             "weight": module.weight.flatten().tolist(),
             "any": distributed.any_rank(rank == 1),

@@ -72,21 +72,27 @@ def table(record: Record) -> str:
 def steps_table(records: list[Record]) -> str:
     """The scores of a run's checkpoints, a line each; the best of each score is marked."""
     names = list(records[0]["scores"])
-    best = {name: records[0] for name in names}
-    for record in records[1:]:
-        for name in names:
-            if better(name, record["scores"][name], best[name]["scores"][name]):
-                best[name] = record
+    best = _best_steps(records)
     widths = [max(len(name), 12) for name in names]
     lines = [f"{'step':>9}  " + "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
     for record in records:
-        cells = [f"{record['scores'][name]:.6g}{'*' if best[name] is record else ' '}" for name in names]
+        cells = [f"{record['scores'][name]:.6g}{'*' if best[name] == record['step'] else ' '}" for name in names]
         lines.append(f"{record['step']:>9}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
     lines.append(f"* best; {records[0]['weights']} weights, batch norm {records[0]['batch_norm']}")
     floor = records[-1].get("floor")
     if floor:
         lines.append(f"{floor['n']} real {floor['split']} images: " + "  ".join(f"{k} {v:.6g}" for k, v in floor["scores"].items()))
     return "\n".join(lines)
+
+
+def _best_steps(records: list[Record]) -> dict[str, int]:
+    """The step of the best of each score, the earlier one of equals."""
+    best = {name: records[0] for name in records[0]["scores"]}
+    for record in records[1:]:
+        for name in best:
+            if better(name, record["scores"][name], best[name]["scores"][name]):
+                best[name] = record
+    return {name: record["step"] for name, record in best.items()}
 
 
 def _rows(scores: dict[str, float], deviations: dict[str, float], protocol: dict[str, Any]) -> list[str]:
@@ -110,12 +116,20 @@ def _times(protocol: dict[str, Any]) -> str:
 
 
 def _curve(records: list[Record], request: Evaluate) -> Path:
-    """Draws the scores against the steps, in the run's folder."""
+    """Draws the scores against the steps, in the run's folder.
+
+    Beside them stands what as many real images score; fewer would score too badly to compare.
+    """
     assert request.run is not None
     path = request.run / f"scores-{records[0]['protocol']['name']}-{request.weights}.png"
     names = records[0]["scores"]
+    floor = records[-1].get("floor")
+    real = {}
+    if floor and floor["n"] == records[-1]["protocol"]["n"]:
+        real = dict(zip(names, floor["scores"].values(), strict=True))
+    curves = {name: [(record["step"], record["scores"][name]) for record in records] for name in names}
     try:
-        write_curves({name: [(record["step"], record["scores"][name]) for record in records] for name in names}, path)
+        write_curves(curves, path, best=_best_steps(records), real=real)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror})") from None
     return path

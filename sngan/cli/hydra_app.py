@@ -55,6 +55,7 @@ def run(command: str, task: Callable[[DictConfig], Any], argv: list[str]) -> int
             return None
 
     words = overrides_first(argv)
+    _refuse_swept_sweeps(words)
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["sngan", *words]
     # Hydra prints what it catches unless this is set; with it, errors reach `readable_errors`
@@ -94,6 +95,19 @@ def overrides_first(argv: list[str]) -> list[str]:
         else:
             raise UserError(f"unknown flag {word}; {nearest(flag, [f for f in FLAGS if f.startswith('--')] + list(VALUE_FLAGS))}")
     return overrides + flags
+
+
+def _refuse_swept_sweeps(words: Sequence[str]) -> None:
+    """Raises `UserError` for `-m experiment=A,B` where A is a sweep itself: Hydra would leave its rows out without a word."""
+    for word in words:
+        key, _, value = word.partition("=")
+        names = value.split(",")
+        if key == "experiment" and len(names) > 1:
+            for path in (configs() / "experiment" / f"{name}.yaml" for name in names):
+                if path.is_file() and OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.params"):
+                    raise UserError(
+                        f"{word}: {path.stem} is a sweep itself and would lose its rows; sweep it alone, in a command of its own"
+                    )
 
 
 def _remove_sweep_file() -> None:

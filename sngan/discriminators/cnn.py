@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
 from sngan.layers.normalization import ActivationNorm
+from sngan.layers.singular_values import bound_of_chain
 from sngan.registry import register
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -48,9 +48,5 @@ class CNNDiscriminator(nn.Module):
         return self.linear(self.convs(x).flatten(1)).squeeze(1)  # [N]
 
     def bound(self, norms: Mapping[str, float]) -> float:
-        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations.
-
-        Their product, and a leaky ReLU stretches by 1, or by its slope where that is larger.
-        """
-        stretches = [max(1.0, m.negative_slope) for m in self.convs if isinstance(m, nn.LeakyReLU)]
-        return math.prod(norms.values()) * math.prod(stretches)
+        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations."""
+        return bound_of_chain(self, norms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from pydantic import NonNegativeFloat, PositiveInt
@@ -12,6 +11,7 @@ from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
 from sngan.layers.normalization import ActivationNorm
+from sngan.layers.singular_values import bound_of_chain
 from sngan.registry import register
 
 
@@ -40,9 +40,5 @@ class DCGANDiscriminator(nn.Module):
         return self.convs(x).flatten()  # [N]
 
     def bound(self, norms: Mapping[str, float]) -> float:
-        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations.
-
-        Their product, and a leaky ReLU stretches by 1, or by its slope where that is larger.
-        """
-        stretches = [max(1.0, m.negative_slope) for m in self.convs if isinstance(m, nn.LeakyReLU)]
-        return math.prod(norms.values()) * math.prod(stretches)
+        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations."""
+        return bound_of_chain(self, norms)

@@ -32,7 +32,7 @@ def remembered(kind: str, made_from: dict[str, Any], make: Callable[[], Tensors]
     """What `make` gave for the same `kind` and `made_from` (plain values), now or in an earlier run.
 
     Written under another name and renamed, so that several processes may do so at once. A damaged file is made anew. Where the folder
-    cannot be written this is said once, and nothing is kept.
+    cannot be written this is said, and nothing is kept.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from sngan import devices, distributed
 from sngan.config import Component, Data, Evaluate, Protocol
@@ -63,7 +64,8 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
         protocol = protocol.model_copy(update={"n": request.n})
     scorer = _scorer(request, config.data, first.spec, protocol, device, extractor=request.extractor or config.extractor)
     metrics = _metrics_file(first)
-    for checkpoint in checkpoints:
+    quiet = len(checkpoints) == 1 or distributed.rank() > 0
+    for checkpoint in tqdm(checkpoints, "checkpoints", unit="checkpoint", delay=2, leave=False, disable=True if quiet else None):
         how = {
             "step": checkpoint.step,
             "weights": request.weights,
@@ -73,7 +75,8 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
         known = [line for line in read_lines(metrics) if all(line.get(key) == value for key, value in how.items())]
         # rank 0's file decides, or ranks could part ways
         if distributed.from_first_rank(bool(request.all and known)):
-            yield from known[-1:]
+            if distributed.rank() == 0:
+                yield known[-1]
             continue
         G = load_generator(checkpoint, weights=request.weights).to(device)
         G, _ = prepared(G, config, request.weights)
@@ -102,7 +105,9 @@ def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
     else:
         assert request.data is not None and request.real is not None
         source: Source = build("data", request.data)
-        images, spec = source.load(request.real), source.spec
+        with distributed.first_rank_first():  # it downloads what the others then find
+            images = source.load(request.real)
+        spec = source.spec
         n = request.n or min(protocol.n, len(images) // protocol.draws)
     protocol = protocol.model_copy(update={"n": n})
     if n < 2 or n * protocol.draws > len(images):
@@ -112,7 +117,9 @@ def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
     scorer = _scorer(request, request.data, spec, protocol, device, extractor=request.extractor)
     scored = scorer.score_images(images, protocol)
     if distributed.rank() == 0:
-        yield {"by": "evaluate", key: value, **scored, "floor": scorer.floor(protocol)}
+        # real images of the other split are the floor themselves
+        floor = None if request.real not in (None, protocol.reference) else scorer.floor(protocol)
+        yield {"by": "evaluate", key: value, **scored, "floor": floor}
 
 
 def _scorer(
@@ -128,9 +135,26 @@ def _scorer(
         assert data is not None
         source, options, workers = build("data", data), {"name": data.name, **data.options}, data.workers
         key = f"data={data.name}"
-    check_size(source.spec, spec, key=key)
-    check_protocol(protocol, n_available=source.count(protocol.reference), key="protocol")
-    return Scorer(extractor, source, device, options=options, workers=workers, shared=True)
+    if request.against is None and request.samples is None:
+        check_size(source.spec, spec, key=key)
+    elif source.spec.resolution != spec.resolution:  # of channels pictures have three, and grey ones look the same in one
+        raise UserError(
+            f"{key} has images of {source.spec.resolution} px, those to be scored have {spec.resolution}; compare images of one size"
+        )
+    try:
+        n_available = source.count(protocol.reference)
+    except UserError:
+        if request.against is None:
+            raise
+        raise UserError(
+            f"{key} has no test images, which protocol={protocol.name} asks for; take protocol.reference=train"
+        ) from None
+    check_protocol(protocol, n_available=n_available, key="protocol")
+    with distributed.first_rank_first():  # it downloads what the others then find
+        scorer = Scorer(extractor, source, device, options=options, workers=workers, shared=True)
+        scorer.check_metrics(protocol)
+        scorer.images(protocol.reference)
+    return scorer
 
 
 def _metrics_file(checkpoint: Checkpoint) -> Path:

@@ -18,7 +18,7 @@ COLOURS = ("tab:blue", "tab:orange")
 
 
 def write_spectra(networks: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
-    """A panel for each layer of each network: its singular values squared, over the largest of them (paper Figure 2).
+    """A panel for each layer of each network: its singular values squared, over the largest of them, as the paper shows them.
 
     `networks` are titles -> layer names -> singular values, the largest first. The PNG file is replaced as a whole; raises `OSError`.
     """
@@ -41,15 +41,28 @@ def write_spectra(networks: Mapping[str, Mapping[str, Sequence[float]]], path: P
     _save(figure, path)
 
 
-def write_curves(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
-    """A panel for each score: its value against the step. The PNG file is replaced as a whole; raises `OSError`."""
+def write_curves(
+    curves: Mapping[str, Sequence[tuple[int, float]]], path: Path, *, best: Mapping[str, int], real: Mapping[str, float]
+) -> None:
+    """A panel for each score: its value against the step, with a ring around its best step, and a line where real images score.
+
+    The PNG file is replaced as a whole; raises `OSError`.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.0, 2.4 * len(curves)), dpi=150, layout="constrained")
     axes = figure.subplots(len(curves), 1, squeeze=False, sharex=True)[:, 0]
     for axis, (name, points) in zip(axes, curves.items(), strict=True):
         axis.plot(*zip(*points, strict=True), color=COLOURS[0], marker="o", markersize=3, linewidth=1.5)
+        step, value = best[name], dict(points)[best[name]]
+        ring = {"marker": "o", "markersize": 8, "fillstyle": "none", "linestyle": "none"}
+        axis.plot(step, value, color=COLOURS[1], label=f"best: {value:.4g} at step {step}", **ring)
+        if name in real:
+            axis.axhline(real[name], color="grey", linestyle="--", linewidth=1, label=f"real images: {real[name]:.4g}")
+        axis.legend(fontsize=7, frameon=False)
         axis.set_title(name, fontsize=8)
+        axis.locator_params(axis="x", integer=True)
+        axis.ticklabel_format(useOffset=False)
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)

@@ -53,7 +53,7 @@ def map_sizes(network: nn.Module, *inputs: Tensor | None) -> dict[str, Maps]:
 def norm_on_maps(layer: nn.Module, weight: Tensor, maps: Maps | None) -> float | None:
     """The least upper bound that is cheap to have on how much the layer stretches its input; None for a kind that is not known here.
 
-    Exact for linear layers, embeddings, and a convolution that sees all of its input at once. A convolution with zeros around its
+    Exact for linear layers, embeddings, and a convolution that sees all of its input at once without padding. One with zeros around its
     maps is the circular one on the torus of H + 2 padding, with sides rounded up to a multiple of the stride, from which only the
     inputs that are zero in the border and only some of the outputs are taken. Both are restrictions, so its norm is at most the
     circular one's, which is found exactly, and in practice a few per cent below. A transposed convolution has the norm of the
@@ -118,14 +118,13 @@ def largest_slope(logits: Tensor, pixels: Tensor) -> float | None:
 
     Logits [K, N] of images uint8 [N, C, H, W], both on the CPU. Distances are exact: their squares are integers, in grey levels.
     """
-    x = pixels.flatten(1).double()  # [N, CHW]
-    squares = x.square().sum(1)  # [N]
-    slopes = [torch.zeros((), dtype=torch.float64)]
-    are_different = False
-    for start in range(0, len(x), BATCH):
-        rows = slice(start, start + BATCH)
-        squared = squares[rows, None] + squares - 2 * x[rows] @ x.T  # [rows, N]
-        distances = torch.where(squared > 0, squared, torch.inf).sqrt() / 127.5
-        are_different |= bool((squared > 0).any())
-        slopes += [((row[rows, None] - row).abs() / distances).max() for row in logits]
+    slopes, are_different = [torch.zeros((), dtype=torch.float64)], False
+    for a in range(0, len(pixels), BATCH):
+        x, rows = pixels[a : a + BATCH].flatten(1).double(), slice(a, a + BATCH)
+        for b in range(a, len(pixels), BATCH):
+            other, columns = pixels[b : b + BATCH].flatten(1).double(), slice(b, b + BATCH)
+            squared = x.square().sum(1)[:, None] + other.square().sum(1) - 2 * x @ other.T  # [rows, columns]
+            distances = torch.where(squared > 0, squared, torch.inf).sqrt() / 127.5
+            are_different |= bool((squared > 0).any())
+            slopes += [((row[rows, None] - row[columns]).abs() / distances).max() for row in logits]
     return float(torch.stack(slopes).max()) if are_different else None

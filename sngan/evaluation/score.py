@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from sngan.evaluation.sampling import ROUNDING, balanced_labels, latents, sample
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
 from sngan.registry import build
+
+log = logging.getLogger(__name__)
 
 BATCH = 250
 """Images that the extractor sees at once."""
@@ -64,6 +67,14 @@ class Scorer:
         self._contents: dict[Split, str] = {}
         self._floors: dict[str, dict[str, Any] | None] = {}
         self._network: Any = None
+
+    def check_metrics(self, protocol: Protocol) -> None:
+        """Raises `UserError` for a metric that the extractor cannot give."""
+        if "is" in protocol.metrics and not self.extractor.classifies:
+            raise UserError(
+                f"protocol.metrics holds is, but {self.extractor.label} is no classifier; leave it out, as in protocol.metrics=[fid] "
+                "(quick.metrics=[fid] for the quick score)"
+            )
 
     def images(self, split: Split) -> Images:
         """The images of a split, loaded once."""
@@ -130,7 +141,8 @@ class Scorer:
     def floor(self, protocol: Protocol) -> dict[str, Any] | None:
         """The scores of real images: of the other split, as many of the first ones as there are samples a draw, or all there are.
 
-        No generator of so many samples should be expected to be closer. None where there is no other split.
+        No generator of so many samples should be expected to be closer. None where there is no other split, or, with a warning, where it
+        cannot be read.
         """
         key = protocol.model_dump_json()
         if key not in self._floors:
@@ -140,10 +152,14 @@ class Scorer:
     def _floor(self, protocol: Protocol) -> dict[str, Any] | None:
         other: Split = "test" if protocol.reference == "train" else "train"
         try:
-            images = self.images(other)
+            self.source.count(other)
         except UserError:
             return None
-        n = min(protocol.n, len(images))
+        try:
+            n = min(protocol.n, len(self.images(other)))
+        except UserError as error:
+            log.warning(f"no score of real {other} images to compare with: {error}")
+            return None
         if n < max(protocol.splits, NEIGHBOURS + 1, 2):
             return None
         single = protocol.model_copy(update={"n": n, "draws": 1})
@@ -210,7 +226,9 @@ class Scorer:
         size = min(BATCH, -(-n // world))
         batches = [range(start, min(start + size, n)) for start in range(0, n, size)]
         mine = batches[rank::world]
-        with tqdm(total=sum(map(len, mine)), desc=what, unit="image", delay=2, leave=False, disable=None) as bar:
+        with tqdm(
+            total=sum(map(len, mine)), desc=what, unit="image", delay=2, leave=False, disable=True if distributed.rank() else None
+        ) as bar:
 
             def watched() -> Iterator[Tensor]:
                 for x in show(mine):

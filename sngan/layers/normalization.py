@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from sngan import config
 from sngan.errors import UserError
@@ -19,7 +18,24 @@ ActivationNorm = Callable[[int], nn.Module]
 """A number of channels -> what normalises activations [N, C, H, W] of so many channels."""
 
 GROUPS = 32
-"""Of group normalisation (Wu & He 2018), where the channels can be split so."""
+"""Of group normalisation, at most."""
+
+
+class GroupNorm(nn.GroupNorm):
+    """Torch's, which would make zeros of whatever it is given where a group is a single number."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        if h[0].numel() == self.num_groups:
+            raise UserError(
+                f"discriminator.normalization: a group is one channel of a map of one pixel ({list(h.shape[1:])}), of which nothing would be "
+                "left; use fewer layers that halve the image, or normalization=layer"
+            )
+        return super().forward(h)
+
+
+def _groups(channels: int) -> int:
+    """32 groups, or the most that split the channels evenly into two or more each; 1 for a prime number of channels."""
+    return max(n for n in range(1, GROUPS + 1) if channels % n == 0 and (channels // n >= 2 or n == 1))
 
 
 def normalized(network: Network, options: config.Network, *, player: Literal["generator", "discriminator"]) -> Normalized[Network]:
@@ -47,8 +63,8 @@ def activation_norm(normalization: str) -> ActivationNorm:
 
     Batch normalisation (Ioffe & Szegedy 2015) always uses the statistics of the batch it sees: a running mean over real and generated
     batches would describe neither. Layer normalisation (Ba et al. 2016) is over C, H, W with a scale and a shift for each channel, as in
-    the code of Gulrajani et al. 2017; instance normalisation (Ulyanov et al. 2016) over H, W; group normalisation over H, W and C / 32
-    channels.
+    the code of Gulrajani et al. 2017; instance normalisation (Ulyanov et al. 2016) over H, W; group normalisation (Wu & He 2018) over
+    H, W and the channels of each of 32 groups, fewer where they would not have two channels.
     """
     match normalization:
         case "batch":
@@ -56,8 +72,8 @@ def activation_norm(normalization: str) -> ActivationNorm:
         case "layer":
             return lambda channels: nn.GroupNorm(1, channels)
         case "instance":
-            return lambda channels: nn.GroupNorm(channels, channels)
+            return lambda channels: GroupNorm(channels, channels)
         case "group":
-            return lambda channels: nn.GroupNorm(math.gcd(GROUPS, channels), channels)
+            return lambda channels: GroupNorm(_groups(channels), channels)
         case _:
             return nn.Identity

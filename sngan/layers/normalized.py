@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Any, Generic, Literal, TypeVar
@@ -18,7 +19,7 @@ Scale = float | Literal["learned"]
 Network = TypeVar("Network", bound=nn.Module)
 
 LAYERS = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear | nn.Embedding
-"""What has a weight matrix: convolutions, transposed convolutions, linear layers, embeddings."""
+"""What has a weight matrix here: convolutions, transposed convolutions, linear layers, embeddings. Nothing else is normalised."""
 
 
 class Normalized(nn.Module, Generic[Network]):
@@ -42,6 +43,8 @@ class Normalized(nn.Module, Generic[Network]):
         self.network = network
         self.uses_batch_statistics = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
         """Whether an output depends on the other inputs of its batch."""
+        self.added: dict[str, list[str]] = {}
+        """Attributes that a norm has given to layers, by layer name."""
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:
         """The weights to run with, by parameter name; those left out are used as they are.
@@ -50,19 +53,37 @@ class Normalized(nn.Module, Generic[Network]):
         """
         return {}
 
-    def forward(self, *inputs: Tensor | None, weights: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(self, *inputs: Any, weights: dict[str, Tensor] | None = None, **named: Any) -> Tensor:
         """The network's output with `weights` (what `normalize` gave) in place of its own."""
         if weights is None:
             weights = self.normalize(update=self.training)
-        return functional_call(self.network, weights, inputs) if weights else self.network(*inputs)
+        if not weights:
+            return self.network(*inputs, **named)
+        # a layer that is reached by two names gets its weight by the first of them, which serves both
+        return functional_call(self.network, weights, inputs, named, tie_weights=False)
 
     def advance(self) -> None:
         """Brings what is tracked along with the parameters up to date, in place."""
 
-    def track_sigma(self) -> None:
+    def follow_sigma(self) -> None:
         """Gives each layer buffers `u` and `v`, so that `vectors` can follow its sigma."""
         if self.vectors is None:
-            self.vectors = SingularVectors(self.layers())
+            self._follow(self._chosen_layers([]))
+
+    def _follow(self, layers: dict[str, Any]) -> None:
+        for name, layer in layers.items():
+            self._refuse_own(name, layer, "u", "v")
+        self.vectors = SingularVectors(layers)
+        for name, sigma in self.sigmas().items():
+            if not 0.0 < float(sigma) < math.inf:
+                raise UserError(f"{name}.weight is too small or too large for its norm to be a number; initialise it otherwise")
+
+    def _refuse_own(self, name: str, layer: Any, *added: str) -> None:
+        """What is added to a layer must not be there already, and is what `bake` removes."""
+        for attribute in added:
+            if hasattr(layer, attribute):
+                raise UserError(f"{name} has an attribute {attribute} already, which this norm would replace; rename it")
+        self.added.setdefault(name, []).extend(added)
 
     @torch.no_grad()
     def sigmas(self) -> dict[str, Tensor]:
@@ -94,11 +115,12 @@ def bake(module: Normalized[Network]) -> Network:
     plain = copy.deepcopy(module.network)
     with torch.no_grad():
         weights = module.normalize(update=False)
-    for name, layer in module.layers().items():
-        twin: Any = plain.get_submodule(name)
-        if f"{name}.weight" in weights:
-            twin.weight = nn.Parameter(weights[f"{name}.weight"].clone(), requires_grad=layer.weight.requires_grad)
-        for extra in ("u", "v", "gamma"):
-            if hasattr(twin, extra):
-                delattr(twin, extra)
+    for name, weight in weights.items():
+        owner, _, attribute = name.rpartition(".")
+        trains = module.network.get_parameter(name).requires_grad
+        # a parameter of its own: the layer may have shared its weight with another
+        setattr(plain.get_submodule(owner), attribute, nn.Parameter(weight.clone(), requires_grad=trains))
+    for name, added in module.added.items():
+        for attribute in added:
+            delattr(plain.get_submodule(name), attribute)
     return plain

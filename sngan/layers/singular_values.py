@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -27,11 +29,20 @@ def largest_singular_value(W: Tensor) -> float:
 
 def drift(module: Normalized) -> dict[str, float]:
     """sigma as power iteration follows it over its exact value, by layer name, where it is followed; 1 where it is right."""
-    layers = module.layers()
-    return {
-        name: float(sigma) / largest_singular_value(matrix(layers[name], layers[name].weight))
-        for name, sigma in module.sigmas().items()
-    }
+    layers, ratios = module.layers(), {}
+    for name, sigma in module.sigmas().items():
+        exact = largest_singular_value(matrix(layers[name], layers[name].weight))
+        ratios[name] = float(sigma) / exact if exact else math.nan
+    return ratios
+
+
+def bound_of_chain(network: nn.Module, norms: Mapping[str, float]) -> float:
+    """An upper bound on the Lipschitz constant of layers one after the other, from their norms as linear maps.
+
+    The product; a leaky ReLU stretches by 1, or by its slope where that is larger.
+    """
+    stretches = [max(1.0, m.negative_slope) for m in network.modules() if isinstance(m, nn.LeakyReLU)]
+    return math.prod(norms.values()) * math.prod(stretches)
 
 
 @torch.no_grad()

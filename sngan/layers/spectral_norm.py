@@ -43,15 +43,16 @@ class SpectralNorm(Normalized[Network]):
     ):
         super().__init__(network)
         chosen = self._chosen_layers(exclude)
-        self.vectors = SingularVectors(chosen)
+        self._follow(chosen)
         self.power_iterations, self.scale = power_iterations, scale
         self.iterates_per_forward = iterate_per == "forward"
         if scale == "learned":
             for name, sigma in self.sigmas().items():
+                self._refuse_own(name, chosen[name], "gamma")
                 chosen[name].gamma = nn.Parameter(sigma.detach().clone())
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:
-        """scale * W / sigma of each layer, by parameter name; always float32, also under autocast.
+        """scale * W / sigma of each layer, by parameter name; in the parameters' own type, also under autocast.
 
         `update` advances u and v first, in place.
         """

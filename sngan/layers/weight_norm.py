@@ -33,10 +33,11 @@ class WeightNorm(Normalized[Network]):
             if not lengths.all():
                 raise UserError(f"{name}.weight has a row of zeros, so it cannot be normalised; initialise it first")
             if scale == "learned":
+                self._refuse_own(name, layer, "gamma")
                 layer.gamma = nn.Parameter(lengths.detach().flatten().clone())
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:
-        """scale * W / |rows of W| of each layer, by parameter name; always float32, also under autocast."""
+        """scale * W / |rows of W| of each layer, by parameter name; in the parameters' own type, also under autocast."""
         weights = {}
         for name in self._normalized:
             layer: Any = self.network.get_submodule(name)

@@ -29,8 +29,8 @@ class Regularizer:
     `weights` are those that D runs with in this update (None: D normalises in each forward).
     """
 
-    def attach(self, D: Normalized) -> None:
-        """Gives D what the penalty tracks; called once, before D is moved, copied or trained."""
+    follows_sigma = False
+    """Whether D is to follow the sigma of its layers, so that the penalty finds it in `D.vectors`."""
 
     def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         raise NotImplementedError

@@ -18,14 +18,13 @@ class SpectralRegularization(Regularizer):
     D gets buffers `u` and `v` on each layer.
     """
 
+    follows_sigma = True
+
     def __init__(self, *, weight: PositiveFloat):
         self.weight = weight
 
-    def attach(self, D: Normalized) -> None:
-        D.track_sigma()
-
     def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
-        assert D.vectors is not None, "attach comes first"
+        assert D.vectors is not None, "D is to follow sigma"
         with torch.autocast(batch.x_real.device.type, enabled=False):
             D.vectors.advance()
             sigmas = torch.stack(list(D.vectors.sigmas().values()))  # [layers]

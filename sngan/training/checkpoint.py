@@ -123,7 +123,10 @@ def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Pa
 def restore(state: TrainState, checkpoint: Checkpoint) -> None:
     """Fills `state` from a checkpoint of the same networks, so that the next step is the one that would have followed."""
     for name, network in state.networks().items():
-        load_tensors(network, checkpoint.file(f"{name}.safetensors"))
+        try:
+            load_tensors(network, checkpoint.file(f"{name}.safetensors"))
+        except UserError as error:
+            raise UserError(f"{error}; a run cannot go on with other networks: give another run_dir=DIR") from None
     try:
         moments = torch.load(checkpoint.file("state.pt"), map_location="cpu", weights_only=True)
         for name, optimizer in (("G_optimizer", state.G_optimizer), ("D_optimizer", state.D_optimizer)):
@@ -235,8 +238,10 @@ def load_tensors(network: nn.Module, path: Path) -> None:
     except SafetensorError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     except RuntimeError as error:
-        first = str(error).splitlines()[1:2]
-        raise UserError(f"{path} does not fit the network of its config: {' '.join(first).strip()}") from None
+        first = " ".join(str(error).splitlines()[1:2]).strip()
+        raise UserError(
+            f"{path} does not fit the network of the config: {first if len(first) < 160 else first[:160] + ' …'}"
+        ) from None
 
 
 def _flush(path: Path) -> None:

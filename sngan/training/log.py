@@ -82,7 +82,7 @@ class RunLog:
         self._bar.update()
 
     def scalars(self, step: int, values: dict[str, float], *, sigmas: dict[str, float]) -> None:
-        """Records scalars by name, with the speed since the last call, and the sigma of D's layers where it is followed."""
+        """Records scalars by name, with the speed since the last call, and sigma by layer where it is followed."""
         now, (then, previous) = time.monotonic(), self._since
         speed = (step - previous) / max(now - then, 1e-9)
         self._since = (now, step)

@@ -76,6 +76,9 @@ def _prepare(
     if first and config.protocol:
         options = {"name": config.data.name, **config.data.options}
         scorer = Scorer(config.extractor, source, device, options=options, workers=config.data.workers)
+        for protocol in (config.quick, config.protocol):
+            if protocol:
+                scorer.check_metrics(protocol)
     with distributed.first_rank_first():
         images = scorer.images("train") if scorer else source.load("train")
     if scorer:

@@ -17,7 +17,7 @@ from sngan.evaluation.sampling import balanced_labels, batch_norm, latents, prep
 from sngan.evaluation.score import Scorer, better
 from sngan.files import read_lines
 from sngan.generators.generator import Generator
-from sngan.layers.normalized import bake
+from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import drift
 from sngan.provenance import versions
 from sngan.training import checkpoint
@@ -60,7 +60,7 @@ class Recorder:
     def scalars(self, lr: float) -> None:
         """Logs the means since the last log."""
         self.check_finite()
-        estimates = self.state.D.sigmas()
+        estimates = {f"{player}/{name}": sigma for player, net in self._players().items() for name, sigma in net.sigmas().items()}
         values = torch.stack(list(estimates.values())).tolist() if estimates else []
         sigmas = dict(zip(estimates, values, strict=True))
         self.log.scalars(self.state.step, {**self.history.means(), "lr": lr}, sigmas=sigmas)
@@ -76,16 +76,20 @@ class Recorder:
             "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
         )
 
+    def _players(self) -> dict[str, Normalized[Any]]:
+        return {"D": self.state.D, "G": self.state.G}
+
     def check_sigmas(self) -> None:
         """Warns, once a step, of layers whose sigma as power iteration follows it is off its exact value: too large a weight results."""
         if self._sigmas_checked == self.state.step:
             return
         self._sigmas_checked = self.state.step
-        off = [f"{name} {ratio:.2f}" for name, ratio in drift(self.state.D).items() if abs(ratio - 1.0) > MOST_DRIFT]
+        ratios = {f"{player}/{name}": ratio for player, net in self._players().items() for name, ratio in drift(net).items()}
+        off = [f"{name} {ratio:.2f}" for name, ratio in ratios.items() if abs(ratio - 1.0) > MOST_DRIFT]
         if off:
             log.warning(
-                f"step {self.state.step}: sigma by power iteration lags behind its exact value in {', '.join(off)} (the ratio); "
-                "usual while weights move fast, later discriminator.power_iterations=2 or a smaller optimizer.lr helps"
+                f"step {self.state.step}: sigma by power iteration lags behind its exact value in {', '.join(off)} (the ratio); usual while "
+                "weights move fast, later a smaller optimizer.lr or, for spectral norm, power_iterations=2 helps"
             )
 
     def save(self) -> None:

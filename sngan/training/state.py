@@ -15,6 +15,7 @@ from sngan.generators.generator import Generator
 from sngan.layers.normalization import activation_norm, normalized
 from sngan.layers.normalized import Normalized
 from sngan.registry import build
+from sngan.regularizers.regularizer import Regularizer
 
 
 @dataclass
@@ -58,11 +59,20 @@ def build_discriminator(config: Config, spec: ImageSpec) -> Normalized[nn.Module
     """D for these images, with what the regulariser tracks on it, and initial weights from torch's global generator."""
     norm = activation_norm(config.discriminator.normalization)
     network: nn.Module = build("discriminator", config.discriminator, spec, norm)
+    if config.discriminator.normalization in ("instance", "group"):
+        _try(network, spec)
     D = normalized(network, config.discriminator, player="discriminator")
-    regularizer = build("regularizer", config.regularizer)
-    if regularizer:
-        regularizer.attach(D)
+    regularizer: Regularizer | None = build("regularizer", config.regularizer)
+    if regularizer and regularizer.follows_sigma:
+        D.follow_sigma()
     return D
+
+
+def _try(network: nn.Module, spec: ImageSpec) -> None:
+    """Shows D two grey images, so that a norm that has nothing to normalise on their maps says so now."""
+    y = torch.zeros(2, dtype=torch.int64) if spec.n_classes else None
+    with torch.no_grad():
+        network(torch.zeros(2, spec.channels, spec.resolution, spec.resolution), y)
 
 
 def initial_state(config: Config, G: Normalized[Generator], D: Normalized[nn.Module], device: torch.device) -> TrainState:
@@ -74,7 +84,12 @@ def initial_state(config: Config, G: Normalized[Generator], D: Normalized[nn.Mod
     return TrainState(G, D, G_ema, _adam(G, config.optimizer, device), _adam(D, config.optimizer, device))
 
 
+def trained(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 def _adam(network: nn.Module, options: Optimizer, device: torch.device) -> torch.optim.Adam:
     # the rate is a tensor so that a schedule fills it in place, which captured and compiled steps need
     lr = torch.tensor(options.lr, device=device)
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=options.betas, fused=True)
+    return torch.optim.Adam(trained(network), lr=lr, betas=options.betas, fused=True)

@@ -15,7 +15,7 @@ from sngan import distributed
 from sngan.layers.normalized import Normalized
 from sngan.losses.loss import Loss
 from sngan.regularizers.regularizer import Batch, Regularizer
-from sngan.training.state import TrainState
+from sngan.training.state import TrainState, trained
 
 Weights = dict[str, Tensor] | None
 """Normalised weights shared by all forwards of one version of the parameters; None: each forward normalises for itself."""
@@ -54,8 +54,8 @@ class Inputs(NamedTuple):
 def train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tensor]:
     """Plays one step, changing `state` in place, and returns its statistics as scalar tensors (means over the d_steps updates of D)."""
     d_steps = len(inputs.x_real)
+    G_weights = shared_weights(state.G, update=True)  # G does not move until its own update
     with torch.no_grad():
-        G_weights = shared_weights(state.G, update=False)  # G does not move while D does
         x_fake = [state.G(inputs.z_D[i], _at(inputs.y_D, i), weights=G_weights) for i in range(d_steps)]
     D_stats = [
         update_discriminator(
@@ -63,7 +63,7 @@ def train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tenso
         )
         for i in range(d_steps)
     ]
-    G_loss = update_generator(state, game, inputs.z_G, inputs.y_G)
+    G_loss = update_generator(state, game, G_weights, inputs.z_G, inputs.y_G)
     update_average(state, game.ema_decay)
     stats = {name: torch.stack([s[name] for s in D_stats]).mean() for name in D_stats[0]}
     return {**stats, "G_loss": G_loss}
@@ -98,11 +98,14 @@ def judge(D: Normalized, weights: Weights, batch: Batch, y_fake: Tensor | None) 
     return real_logits, fake_logits
 
 
-def update_generator(state: TrainState, game: Game, z: Tensor, y: Tensor | None) -> Tensor:
-    """One update of G on M latents against a D that is frozen: its weights get no gradient and its u, v do not move."""
+def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tensor, y: Tensor | None) -> Tensor:
+    """One update of G on M latents against a D that is frozen.
+
+    D's weights get no gradient, and its u, v do not move unless each forward is to move them.
+    """
     with torch.no_grad():
         D_weights = shared_weights(state.D, update=False)
-    x_fake = state.G(z, y, weights=shared_weights(state.G, update=True))  # [M, C, H, W]
+    x_fake = state.G(z, y, weights=G_weights)  # [M, C, H, W]
     fake_logits = state.D(x_fake, y, weights=D_weights).float()  # [M]
     G_loss = game.loss.generator(fake_logits)
     descend(G_loss, state.G, state.G_optimizer)
@@ -116,7 +119,7 @@ def shared_weights(network: Normalized, *, update: bool) -> Weights:
 
 def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """One optimiser step of `network` on the gradient of `objective`, averaged over ranks; nothing else gets a gradient."""
-    parameters = list(network.parameters())
+    parameters = trained(network)
     gradients = torch.autograd.grad(objective, parameters)
     distributed.average(gradients)
     for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -127,8 +130,8 @@ def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimi
 
 @torch.no_grad()
 def clip(network: nn.Module, limit: float) -> None:
-    """Clips every parameter to [-limit, limit], in place (Arjovsky et al. 2017, Algorithm 1)."""
-    parameters: list[Tensor] = list(network.parameters())
+    """Clips every parameter that is trained to [-limit, limit], in place (Arjovsky et al. 2017, Algorithm 1)."""
+    parameters: list[Tensor] = [*trained(network)]
     torch._foreach_clamp_min_(parameters, -limit)
     torch._foreach_clamp_max_(parameters, limit)
 

@@ -83,6 +83,7 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "--cfg", "everything"], "--cfg everything: needs one of job, hydra, all"),
         (["train", "--config-dir"], "--config-dir : needs a value"),
         (["train", "-m", "loss=hinge,bce", "steppes=1"], "unknown key steppes; did you mean steps?"),
+        (["train", "-m", "experiment=shapes,adam_settings"], "adam_settings is a sweep itself and would lose its rows"),
         (["train", "-m", "loss=hing,bce"], "loss=hing: no such choice"),
         (["train", "protocol=null"], "a group takes the name of a choice"),
         (["train", "~run_dir"], "run_dir: this key cannot be left out"),
@@ -293,7 +294,7 @@ def test_a_sweep_gives_each_job_a_folder_and_goes_on_after_a_failure(capsys: Cap
     losses = sorted(json.loads(path.read_text())["loss"]["name"] for path in Path("runs/sweep").glob("*/seed0/config.json"))
     assert losses == ["bce", "hinge"]
     assert len(set(runs)) == 2
-    assert capsys.readouterr().err.count("optimizer.lr=-1") == 2
+    assert capsys.readouterr().err.count("sngan: optimizer.lr=-1") == 2
     for path in Path("runs/sweep").glob("*/seed0"):
         assert 6 in steps_saved(path / "checkpoints")
 

@@ -137,3 +137,11 @@ def test_a_checkpoint_of_another_kind(capsys: Capture) -> None:
     Path("other/checkpoint.json").write_text('{"format": "another-program", "step": 3}')
     assert main(["inspect", "checkpoint=other"]) == 2
     assert "has format another-program" in capsys.readouterr().err
+
+
+def test_json_stays_alone_in_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the sweep says of its jobs goes to standard error."""
+    assert main(["train", *TINY, "protocol=none", "run_dir=run", "steps=2"]) == 0
+    capsys.readouterr()
+    assert main(["inspect", "run=run", "n=0", "plot=none", "format=json", "seed=0,1", "-m"]) == 0
+    assert [json.loads(line)["step"] for line in capsys.readouterr().out.splitlines()] == [2, 2]

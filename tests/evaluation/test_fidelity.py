@@ -136,3 +136,68 @@ def test_the_pass_is_strict_float32_and_the_images_are_made_as_the_program_chose
     assert seen.features.dtype == torch.float32
     assert torch.equal(seen.features, strict.features)
     assert chosen == [True]
+
+
+def test_kernel_distance_and_precision_and_recall_equal_torch_fidelitys_own(network: nn.Module, shapes: Tensor) -> None:
+    from torch_fidelity import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, KEY_METRIC_PRECISION, KEY_METRIC_RECALL, calculate_metrics
+
+    first, second = shapes[:80], shapes[80:].flip(3)
+    theirs = calculate_metrics(
+        input1=Pixels(first),
+        input2=Pixels(second),
+        feature_extractor=network.name,
+        kid=True,
+        kid_subset_size=70,
+        prc=True,
+        batch_size=16,
+        cuda=False,
+        save_cpu_ram=True,
+        verbose=False,
+    )
+    ours = [fidelity.extract(images.split(25), network, "cpu").features for images in (first, second)]
+    mean, deviation = fidelity.kernel_distance(*ours)
+    assert mean == pytest.approx(theirs[KEY_METRIC_KID_MEAN], rel=1e-6)
+    assert deviation == pytest.approx(theirs[KEY_METRIC_KID_STD], rel=1e-6)
+    precision, recall = fidelity.precision_recall(*ours, neighbours=3)
+    assert (precision, recall) == (theirs[KEY_METRIC_PRECISION], theirs[KEY_METRIC_RECALL])
+    assert 0 < precision < 1
+    assert precision != recall
+
+
+def test_the_kernel_distance_of_one_distribution_is_about_zero_and_of_moved_features_is_not() -> None:
+    first, second = normal(400, 8), normal(600, 8, seed=1)
+    same, deviation = fidelity.kernel_distance(first, second)
+    assert abs(same) < 3 * deviation
+    assert fidelity.kernel_distance(first, second + 1)[0] > 10 * deviation
+
+
+def test_the_kernel_distance_of_whole_sets_is_the_formulas() -> None:
+    """Binkowski et al. 2018, eq. 4: the U-statistic of k(x, y) = (x.y / F + 1)^3; subsets of all there is are in no way random."""
+    x, y = normal(30, 4).double(), normal(30, 4, seed=1).double() + 0.5
+    within = [((a @ a.T / 4 + 1) ** 3).fill_diagonal_(0).sum().item() / (30 * 29) for a in (x, y)]
+    across = ((x @ y.T / 4 + 1) ** 3).mean().item()
+    mean, deviation = fidelity.kernel_distance(x, y)
+    assert mean == pytest.approx(sum(within) - 2 * across, rel=1e-6)
+    assert deviation == pytest.approx(0, abs=1e-9)
+
+
+def test_samples_that_are_real_images_have_full_precision_and_recall() -> None:
+    x = normal(50, 4)
+    assert fidelity.precision_recall(x, x.clone(), neighbours=3) == (1.0, 1.0)
+
+
+def test_samples_far_from_all_real_images_have_none() -> None:
+    x = normal(50, 4)
+    assert fidelity.precision_recall(x + 100, x, neighbours=3) == (0.0, 0.0)
+
+
+def test_samples_of_one_mode_of_two_are_precise_and_recall_half() -> None:
+    modes = torch.cat([normal(60, 2), normal(60, 2) + 100])
+    assert fidelity.precision_recall(modes[:60].clone(), modes, neighbours=3) == (1.0, 0.5)
+
+
+def test_precision_and_recall_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, real = normal(70, 4), normal(90, 4, seed=1)
+    whole = fidelity.precision_recall(samples, real, neighbours=3)
+    monkeypatch.setattr(fidelity, "BLOCK", 40)
+    assert fidelity.precision_recall(samples, real, neighbours=3) == whole

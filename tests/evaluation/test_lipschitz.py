@@ -23,6 +23,7 @@ NETWORKS = {
     "cnn": {"name": "cnn", "widths": [8, 8, 8], "slope": 0.1},
     "cnn_steep": {"name": "cnn", "widths": [8, 8, 8], "slope": 2.0},
     "dcgan": {"name": "dcgan", "width": 4, "slope": 0.2},
+    "dcgan_steep": {"name": "dcgan", "width": 4, "slope": 2.0},
     "resnet": {**RESNET, "widths": [8, 8, 8], "downsample": [True, True, False]},
     "resnet_of_one_block": {**RESNET, "widths": [8], "downsample": [False]},
 }

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sngan import Config, UserError, compose
+from sngan import Config, ImageSpec, UserError, compose
 from sngan.layers.normalization import activation_norm, normalized
 from sngan.layers.normalized import Normalized
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.layers.weight_norm import WeightNorm
+from sngan.training.state import build_discriminator
 
 # over which of [N, C, H, W] the mean and the variance are taken; for groups, of [N, groups, C / groups, H, W]
 AXES = {"batch": (0, 2, 3), "layer": (1, 2, 3), "instance": (2, 3)}
@@ -31,8 +32,8 @@ def test_equals_its_formula(kind: str) -> None:
     torch.testing.assert_close(norm(h), scale * standardized(h, AXES[kind], norm.eps) + shift)
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (16, 16), (48, 16), (7, 1)])
-def test_group_norm_has_32_groups_where_the_channels_can_be_split_so(channels: int, groups: int) -> None:
+@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (128, 32), (32, 16), (16, 8), (48, 24), (7, 1)])
+def test_group_norm_has_at_most_32_groups_of_two_channels_or_more(channels: int, groups: int) -> None:
     norm = activation_norm("group")(channels).double()
     h = torch.randn(2, channels, 4, 4, dtype=torch.float64)
     apart = h.view(2, groups, channels // groups, 4, 4)
@@ -87,3 +88,10 @@ def test_without_a_norm_the_network_runs_as_it_is() -> None:
     assert D.normalize(update=True) == {}
     assert torch.equal(D(x), plain(x))
     assert torch.equal(D(x, weights={}), plain(x))
+
+
+@pytest.mark.parametrize("kind", ["instance", "group"])
+def test_a_norm_that_would_leave_nothing_is_refused_before_the_run(kind: str) -> None:
+    widths = "discriminator.widths=[1,1,1,1,1,1,1,1,1,1,1]"  # five halvings of 32 px
+    with pytest.raises(UserError, match=r"a group is one channel of a map of one pixel \(\[1, 1, 1\]\)"):
+        build_discriminator(options(widths, f"discriminator.normalization={kind}"), ImageSpec(32, 3, 0))

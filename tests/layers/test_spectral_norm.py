@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as torch_spectral_norm
 
-from sngan import compose
+from sngan import ImageSpec, compose
 from sngan.errors import UserError
 from sngan.layers import singular_vectors
-from sngan.layers.normalized import bake
+from sngan.layers.normalized import Normalized, bake
+from sngan.layers.singular_values import drift
 from sngan.layers.singular_vectors import TRANSPOSED, Stack, group, matrix, unmatrix
 from sngan.layers.spectral_norm import SpectralNorm
+from sngan.layers.weight_norm import WeightNorm
+from sngan.training.state import build_discriminator
 
 LAYERS = {
     "conv": lambda: nn.Conv2d(3, 8, 3),
@@ -27,7 +30,7 @@ LAYERS = {
 @pytest.fixture
 def batched(monkeypatch: pytest.MonkeyPatch) -> None:
     """The form of GPUs, all layers together, on this CPU."""
-    monkeypatch.setattr(singular_vectors, "ALONE_ON", set())
+    monkeypatch.setattr(singular_vectors, "ALONE_ON", frozenset())
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -217,12 +220,98 @@ def test_bake_gives_the_plain_network_with_normalised_weights() -> None:
     assert plain.state_dict().keys() == network().state_dict().keys()
 
 
-@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf"), 1e-30, 1e30])
 def test_weights_without_a_norm_are_refused(value: float) -> None:
+    for wrap in (SpectralNorm, lambda plain: Normalized(plain).follow_sigma()):
+        plain = network()
+        nn.init.constant_(plain[3].weight, value)
+        with pytest.raises(UserError, match=r"3\.weight is (zero or not finite|too small or too large)"):
+            wrap(plain)
+
+
+@pytest.mark.parametrize("experiment", ["cifar10_resnet", "cifar10_cnn", "shapes"])
+def test_sigma_of_the_published_networks_is_right_from_the_first_step(experiment: str) -> None:
+    D = build_discriminator(compose([f"experiment={experiment}"]), ImageSpec(32, 3, 0))
+    assert all(0.98 < ratio < 1 + 1e-6 for ratio in drift(D).values()), drift(D)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_gradient_is_float32_under_autocast_too(together: bool, request: pytest.FixtureRequest) -> None:
+    """A backward inside the region, as a step in bfloat16 has it."""
+    if together:
+        request.getfixturevalue("batched")
+    D = SpectralNorm(many_layers(torch.float32))
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            weights = D.normalize(update=False)
+            total = sum((weight * torch.linspace(-1, 1, weight.numel()).view_as(weight)).sum() for weight in weights.values())
+            gradients.append(torch.autograd.grad(total, list(D.parameters()), allow_unused=True))
+    for plain, cast in zip(*gradients, strict=True):
+        assert (plain is None) == (cast is None)
+        assert plain is None or torch.equal(plain, cast)
+
+
+def test_advancing_is_float32_under_autocast_too() -> None:
+    D, twin = SpectralNorm(network()), SpectralNorm(network())
+    twin.load_state_dict(D.state_dict())
+    D.advance()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        twin.advance()
+    assert torch.equal(D.network[3].u, twin.network[3].u)
+    assert torch.equal(D.network[0].v, twin.network[0].v)
+
+
+class TwoNames(nn.Module):
+    """A layer that is reached by two names, and two layers that share a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        self.head = self.body[1]
+        self.tied = nn.Linear(4, 4)
+        self.tied.weight = self.body[0].weight
+
+    def forward(self, x: Tensor, *, sign: float = 1.0) -> Tensor:
+        return sign * self.tied(self.head(self.body(x)))
+
+
+@pytest.mark.parametrize("exclude", [[], ["tied"]])
+@pytest.mark.parametrize("norm", [SpectralNorm, WeightNorm])
+def test_shared_layers_and_weights_stay_what_they_are(norm: type[Normalized], exclude: list[str]) -> None:
+    D = norm(TwoNames(), exclude=exclude).eval()
+    x = torch.randn(3, 4)
+    expected = D(x)
+    expected.sum().backward()
+    assert isinstance(D.network.head.weight, nn.Parameter)
+    assert D.network.tied.weight is D.network.body[0].weight
+    assert all(p.grad is not None for p in D.parameters())
+    torch.testing.assert_close(bake(D)(x), expected)
+    torch.testing.assert_close(D(x, sign=-1.0), -expected)
+
+
+@pytest.mark.parametrize(("attribute", "options"), [("u", {}), ("v", {}), ("gamma", {"scale": "learned"})])
+def test_an_attribute_of_ones_own_is_not_replaced(attribute: str, options: dict[str, str]) -> None:
     plain = network()
-    nn.init.constant_(plain[3].weight, value)
-    with pytest.raises(UserError, match=r"3\.weight is zero or not finite"):
-        SpectralNorm(plain)
+    setattr(plain[3], attribute, torch.ones(3))
+    with pytest.raises(UserError, match=f"3 has an attribute {attribute} already"):
+        SpectralNorm(plain, **options)
+
+
+def test_bake_removes_only_what_a_norm_has_added() -> None:
+    plain = network()
+    plain[3].gamma = nn.Parameter(torch.ones(3))
+    assert "3.gamma" in bake(SpectralNorm(plain)).state_dict()
+    assert "3.gamma" in bake(Normalized(plain)).state_dict()
+
+
+def test_a_frozen_weight_is_used_at_norm_one_and_stays_frozen() -> None:
+    plain = network()
+    plain[3].weight.requires_grad_(False)
+    D = SpectralNorm(plain)
+    D(torch.randn(2, 3, 6, 6)).sum().backward()
+    assert plain[3].weight.grad is None
+    assert not bake(D)[3].weight.requires_grad
 
 
 def test_building_draws_no_global_random_number() -> None:
@@ -291,11 +380,8 @@ def test_padding_and_its_inverse_lose_nothing(batched: None) -> None:
 
 def test_a_fixed_scale_multiplies_the_weights() -> None:
     plain = network()
-    weights, scaled = (
-        SpectralNorm(plain).normalize(update=False),
-        SpectralNorm(copy.deepcopy(plain), scale=2.5).normalize(update=False),
-    )
-    for name, weight in weights.items():
+    scaled = SpectralNorm(copy.deepcopy(plain), scale=2.5).normalize(update=False)
+    for name, weight in SpectralNorm(plain).normalize(update=False).items():
         torch.testing.assert_close(scaled[name], 2.5 * weight)
 
 

@@ -105,7 +105,7 @@ def test_orthonormal_is_of_the_weights_that_are_used() -> None:
 
 def test_spectral_regularization_is_half_the_sum_of_squared_norms(D: Normalized) -> None:
     penalty = make("spectral_regularization", weight=0.5)
-    penalty.attach(D)
+    D.follow_sigma()
     for _ in range(300):
         value = penalty(D, {}, batch())
     expected = sum(torch.linalg.svdvals(matrix(m, m.weight.detach()))[0] ** 2 for m in D.layers().values())
@@ -115,7 +115,7 @@ def test_spectral_regularization_is_half_the_sum_of_squared_norms(D: Normalized)
 def test_spectral_regularization_pulls_along_the_top_singular_vectors(D: Normalized) -> None:
     """d/dW sigma^2 / 2 = sigma u v^T."""
     penalty = make("spectral_regularization", weight=1.0)
-    penalty.attach(D)
+    D.follow_sigma()
     layer = D.network.conv
     (gradient,) = torch.autograd.grad(penalty(D, {}, batch()), layer.weight)
     expected = D.sigmas()["conv"] * torch.outer(layer.u, layer.v)
@@ -131,7 +131,7 @@ def test_the_gradient_by_the_parameters_equals_finite_differences(name: str, nor
     """Through the gradient by the image, and through sigma; u and v are held, as they are constants to both."""
     D = norm(Critic().double())
     penalty = make(name, weight=PENALTIES[name])
-    penalty.attach(D)
+    D.follow_sigma()
     D.vectors and D.vectors.advance(2000)  # where an iteration moves nothing any more
     seen = batch()
 
@@ -163,7 +163,7 @@ def test_a_penalty_is_in_full_precision_under_autocast(D: Normalized) -> None:
     seen = Batch(*(t.float() if t is not None else None for t in batch()))
     for name in PENALTIES:
         penalty = make(name, weight=1.0)
-        penalty.attach(D)
+        D.follow_sigma()
         if name == "spectral_regularization":
             D.vectors.advance(2000)
         plain = penalty(D, {}, seen)

@@ -145,3 +145,13 @@ def test_an_optimiser_state_of_another_kind_is_refused(config: Config) -> None:
     (path / "checkpoint.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=r"state\.pt does not fit"):
         restore(fresh(config), open_checkpoint(path))
+
+
+def test_a_run_cannot_go_on_with_another_norm(tiny: Callable[..., Config]) -> None:
+    save(fresh(tiny(), 2), tiny(), SPEC, Path("checkpoints"))
+    other = fresh(tiny("discriminator.scale=learned"))
+    with pytest.raises(
+        UserError, match=r"does not fit the network of the config: Missing key.*give another run_dir=DIR"
+    ) as refused:
+        checkpoint.restore(other, open_checkpoint(Path("checkpoints/step-00000002")))
+    assert len(str(refused.value)) < 400

@@ -121,8 +121,8 @@ def test_sigma_is_logged_without_moving_u(tiny: Tiny) -> None:
     assert final_weights(Path("run")) == final_weights(Path("alone"))  # u and v among them
     sigmas = read_lines(Path("run/scalars.jsonl"))[-1]["sigma"]
     D = sngan.load_discriminator(sngan.open_checkpoint(Path("run/checkpoints/step-00000006")))
-    assert sigmas == pytest.approx({name: sigma.item() for name, sigma in D.sigmas().items()})
-    assert list(sigmas) == ["convs.0", "convs.2", "convs.5", "linear"]
+    assert sigmas == pytest.approx({f"D/{name}": sigma.item() for name, sigma in D.sigmas().items()})
+    assert list(sigmas) == ["D/convs.0", "D/convs.2", "D/convs.5", "D/linear"]
 
 
 def test_a_sigma_that_lags_behind_is_warned_of_once_a_step(
@@ -143,7 +143,7 @@ def test_a_sigma_that_lags_behind_is_warned_of_once_a_step(
     train(tiny("run_dir=other", *slow))
     said = [record.message for record in caplog.records]
     assert [message.split(":")[0] for message in said] == ["step 3", "step 6"]
-    assert all("sigma by power iteration lags behind its exact value in convs.2 0." in message for message in said)
+    assert all("sigma by power iteration lags behind its exact value in D/convs.2 0." in message for message in said)
 
 
 def test_a_generator_with_spectral_norm_is_given_out_plain(tiny: Tiny) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sngan.errors import UserError
 
-if TYPE_CHECKING:
-    from torch_fidelity import FeatureExtractorBase
+TIMEOUT_S = 30.0
+"""For an answer from the network."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +24,30 @@ class Extractor:
 
     label: str
     """What score names call it."""
-    weights: Path
+    weights: Path | None
     sha256: str
-    """Of the weights file."""
+    """Of the weights file, or of the tensors where there is none."""
     distance: Literal["fid", "fd"]
     """What the Fréchet distance is called: 'fid' on the 2015 Inception weights alone."""
-    network: Callable[[Path], FeatureExtractorBase]
+    network: Callable[[Any], nn.Module]
     """Loads the weights file."""
+    classifies: bool = True
+    """Whether there are logits, which the Inception score needs."""
 
-    def load(self, device: torch.device | str) -> FeatureExtractorBase:
-        """The network in eval mode: uint8 [N, 3, H, W] in 0..255 -> (features [N, F], logits [N, K]), float32.
-
-        Its `name` is the one that it is registered under in torch-fidelity.
-        """
+    def load(self, device: torch.device | str) -> nn.Module:
+        """The network in eval mode: uint8 [N, 3, H, W] in 0..255 -> (features [N, F], logits [N, K]), float32; K is 0 without logits."""
         return self.network(self.weights).requires_grad_(False).eval().to(device)
+
+
+@contextmanager
+def network_timeout() -> Iterator[None]:
+    """Without it a network that swallows packets would hold the program for minutes: torch.hub sets none."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def label_of(path: Path, sha256: str) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sngan.errors import UserError
-from sngan.evaluation.extractors.extractor import Extractor, check_tensors, label_of
+from sngan.evaluation.extractors.extractor import Extractor, check_tensors, label_of, network_timeout
 from sngan.provenance import sha256_of
 from sngan.registry import register
 
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
 FIDELITY_NAME = "inception-v3-compat"
 OUTPUTS = ["2048", "logits_unbiased"]  # torch-fidelity's own choice for FID and for the Inception score
 PUBLISHED_SHA256 = "6726825d"  # how it begins, as the name of the published file tells
-TIMEOUT_S = 30.0  # for an answer from the network
 
 
 @register("extractor", "inception")
@@ -55,7 +51,7 @@ def _published() -> Path:
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _network_timeout():  # writes beside the path, and renames only what is whole
+            with network_timeout():  # writes beside the path, and renames only what is whole
                 torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=PUBLISHED_SHA256)
         except (OSError, HTTPException, RuntimeError) as error:
             raise UserError(
@@ -65,17 +61,6 @@ def _published() -> Path:
     if not sha256_of(path).startswith(PUBLISHED_SHA256):
         raise UserError(f"{path} is damaged: its sha256 does not begin with {PUBLISHED_SHA256}; delete it and start again")
     return path
-
-
-@contextmanager
-def _network_timeout() -> Iterator[None]:
-    """Without it a network that swallows packets would hold the program for minutes: torch.hub sets none."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _network(path: Path) -> FeatureExtractorInceptionV3:

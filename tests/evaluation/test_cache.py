@@ -1,0 +1,103 @@
+"""Results that are kept between runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sngan.evaluation.cache import Tensors, folder, remembered
+
+MADE_FROM = {"images": "abc", "n": 3}
+
+
+def maker(value: float = 1.0) -> tuple[Callable[[], Tensors], list[None]]:
+    """Something to remember, and a list that grows with each time that it is made."""
+    made: list[None] = []
+
+    def make() -> Tensors:
+        made.append(None)
+        return {"mu": torch.full((2,), value), "sigma": torch.arange(6, dtype=torch.float64).view(2, 3).T}
+
+    return make, made
+
+
+def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SNGAN_CACHE", str(tmp_path / "mine"))
+    assert folder() == tmp_path / "mine"
+    monkeypatch.delenv("SNGAN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    if sys.platform == "linux":
+        assert folder() == tmp_path / "xdg" / "sngan"
+
+
+def test_what_was_made_once_is_read_the_next_time_bit_for_bit() -> None:
+    make, made = maker()
+    first, second = (remembered("kind", MADE_FROM, make) for _ in range(2))
+    assert len(made) == 1
+    assert first.keys() == second.keys() == {"mu", "sigma"}
+    assert all(torch.equal(first[name], second[name]) and first[name].dtype == second[name].dtype for name in first)
+
+
+@pytest.mark.parametrize(("kind", "made_from"), [("other", MADE_FROM), ("kind", {"images": "abd", "n": 3}), ("kind", {"n": 3})])
+def test_what_is_made_from_something_else_is_something_else(kind: str, made_from: dict[str, object]) -> None:
+    remembered("kind", MADE_FROM, maker(1.0)[0])
+    assert remembered(kind, made_from, maker(2.0)[0])["mu"].tolist() == [2.0, 2.0]
+    assert remembered("kind", MADE_FROM, maker(3.0)[0])["mu"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("content", [b"", b"half a file", None])
+def test_a_damaged_file_is_made_anew(content: bytes | None) -> None:
+    make, made = maker()
+    remembered("kind", MADE_FROM, make)
+    (file,) = folder().iterdir()
+    file.write_bytes(file.read_bytes()[:-5] if content is None else content)
+    assert remembered("kind", MADE_FROM, make)["mu"].tolist() == [1.0, 1.0]
+    assert remembered("kind", MADE_FROM, make)["mu"].tolist() == [1.0, 1.0]
+    assert len(made) == 2
+
+
+def test_what_is_interrupted_leaves_nothing() -> None:
+    def interrupted() -> Tensors:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        remembered("kind", MADE_FROM, interrupted)
+    assert not list(folder().iterdir())
+
+
+def test_a_folder_that_cannot_be_written_costs_time_alone_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SNGAN_CACHE", str(tmp_path / "file"))
+    with caplog.at_level(logging.WARNING):
+        assert remembered("features", MADE_FROM, maker()[0])["mu"].tolist() == [1.0, 1.0]
+    assert "features is made anew each time; set SNGAN_CACHE to another folder" in caplog.text
+
+
+def test_two_processes_may_write_read_and_delete_the_same_result_at_once() -> None:
+    program = """
+import torch
+from sngan.evaluation.cache import folder, remembered
+
+expected = torch.arange(100_000)
+for i in range(60):
+    assert torch.equal(remembered("kind", {"n": 1}, lambda: {"x": expected})["x"], expected)
+    if i % 3 == 0:
+        for file in folder().glob("kind-*"):
+            file.unlink(missing_ok=True)
+remembered("kind", {"n": 1}, lambda: {"x": expected})
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE) for _ in range(2)]
+    said = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    (file,) = folder().iterdir()
+    assert file.name.startswith("kind-")

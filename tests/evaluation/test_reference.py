@@ -1,0 +1,125 @@
+"""Real images are looked at once, and again when anything about them or about the one who looks has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sngan.config import Component, Protocol
+from sngan.data.npz import Npz
+from sngan.evaluation import fidelity
+from sngan.evaluation.cache import folder
+from sngan.evaluation.extractors.extractor import Extractor
+from sngan.evaluation.extractors.small_resnet import SHIPPED
+from sngan.evaluation.fidelity import Features
+from sngan.evaluation.reference import Reference
+from sngan.evaluation.score import Scorer
+
+EXTRACTOR = Extractor(label="net", weights=Path("w.safetensors"), sha256="f00", distance="fd", network=lambda path: None)
+OTHER = Extractor(label="net", weights=Path("w.safetensors"), sha256="ba4", distance="fd", network=lambda path: None)
+CPU = torch.device("cpu")
+
+
+class Look:
+    """Features of imagined images, and how often they were looked at."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.times = 0
+        self.seed = seed
+
+    def __call__(self) -> Features:
+        self.times += 1
+        random = torch.Generator().manual_seed(self.seed)
+        return Features(torch.randn(20, 6, generator=random), torch.randn(20, 3, generator=random))
+
+
+def reference(look: Look, *, content: str = "c0ffee", n: int = 20, extractor: Extractor = EXTRACTOR) -> Reference:
+    return Reference(content, n, extractor, CPU, look)
+
+
+def test_features_are_looked_at_once_for_all_runs() -> None:
+    look = Look()
+    first, again = reference(look), reference(look)
+    expected = Look()()
+    for seen in (first.features(), first.features(), again.features()):
+        assert torch.equal(seen.features, expected.features)
+        assert torch.equal(seen.logits, expected.logits)
+    assert look.times == 1
+
+
+@pytest.mark.parametrize("change", [{"content": "bad"}, {"n": 10}, {"extractor": OTHER}])
+def test_other_images_another_number_of_them_or_other_weights_are_looked_at_anew(change: dict[str, object]) -> None:
+    before, after = Look(), Look(seed=1)
+    reference(before).statistics()
+    reference(before).features()
+    changed = reference(after, **change)
+    assert torch.equal(changed.features().features, Look(seed=1)().features)
+    assert np.array_equal(changed.statistics()["mu"], fidelity.statistics(Look(seed=1)().features)["mu"])
+
+
+def test_statistics_from_the_cache_are_those_of_the_features_bit_for_bit() -> None:
+    look, expected = Look(), fidelity.statistics(Look()().features)
+    for _ in range(2):
+        found = reference(look).statistics()
+        assert found.keys() == expected.keys()
+        assert all(np.array_equal(found[name], expected[name]) and found[name].dtype == expected[name].dtype for name in found)
+    assert look.times == 1
+
+
+def test_features_serve_for_statistics_too() -> None:
+    look = Look()
+    seen = reference(look)
+    seen.features()
+    seen.statistics()
+    assert look.times == 1
+
+
+def test_for_a_distance_alone_no_features_are_kept() -> None:
+    reference(Look()).statistics()
+    assert [path.name.partition("-")[0] for path in folder().iterdir()] == ["statistics"]
+
+
+def scores_with(weights: Path, images: Path) -> dict[str, float]:
+    """Of the images' test split against their training split, by a scorer of its own."""
+    source = Npz(path=images, train_images=None, train_labels=None, test_images=None, test_labels=None)
+    extractor = Component.model_validate({"name": "small_resnet", "weights": str(weights)})
+    protocol = Protocol(
+        name="p",
+        n=10,
+        draws=1,
+        reference="train",
+        n_reference=None,
+        metrics=("fid", "kid"),
+        splits=2,
+        n_precision_recall=10,
+        seed=0,
+    )
+    scorer = Scorer(extractor, source, CPU, options={}, workers=0)
+    return scorer.score_images(scorer.images("test"), protocol)["scores"]
+
+
+@pytest.mark.parametrize("changed", ["weights", "images"])
+def test_a_file_that_changes_under_the_same_name_is_never_scored_from_the_cache(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, images = tmp_path / "net.safetensors", tmp_path / "images.npz"
+    random = np.random.default_rng(0)
+    test = random.integers(0, 255, (10, 8, 8, 3), np.uint8)
+    tensors = load_file(SHIPPED)
+
+    def write(scale: float, level: int) -> None:
+        save_file({**tensors, "bn1.weight": scale * tensors["bn1.weight"]}, weights)
+        train = np.random.default_rng(1).integers(0, level, (12, 8, 8, 3), np.uint8)
+        np.savez(images, train_images=train, test_images=test)
+
+    write(1.0, 100)
+    before = scores_with(weights, images)
+    write(*{"weights": (2.0, 100), "images": (1.0, 200)}[changed])
+    after = scores_with(weights, images)
+    monkeypatch.setenv("SNGAN_CACHE", str(tmp_path / "empty"))
+    assert after == scores_with(weights, images)
+    assert after != before
