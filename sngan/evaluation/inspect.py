@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from sngan import devices
@@ -16,6 +16,7 @@ from sngan.errors import UserError
 from sngan.evaluation.figures import write_spectra
 from sngan.evaluation.lipschitz import MOST_LABELS, Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
 from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
+from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import largest_singular_value, singular_values
 from sngan.layers.singular_vectors import matrix
@@ -65,44 +66,56 @@ def inspect(request: Inspect) -> dict[str, Any]:
         "layers": layers,
         "lipschitz_bound": bound,
         "lipschitz_bound_note": bound_note,
-        "lipschitz_found": None,
-        "lipschitz_found_note": "n=0: not looked for" if request.n == 0 else None,
-        "pairs": None,
+        **_found(request, config, spec, D, G, x_real, device),
         "generator": None,
         "plot": None if plot is None else str(plot),
         "versions": versions(),
     }
-    if D.uses_batch_statistics:
-        record["lipschitz_found_note"] = "with batch normalisation D is no function of one image"
+    if x_real is not None and source is not None:
+        record["pairs"]["data"] = source.name
     if G is not None and config.generator.normalization != "none":
-        z = torch.zeros(2, G.network.z_dim)
         record["generator"] = {
             "name": config.generator.name,
             "weights": request.weights,
             "normalization": config.generator.normalization,
-            "layers": _layers(G, map_sizes(G.network, z, y)),
-        }
-    if x_real is not None and G is not None:
-        assert source is not None
-        plain, batch_norm = prepared(bake(G).to(device), config, request.weights)
-        z, y = latents(request.n, plain.z_dim, seed=request.seed), balanced_labels(request.n, plain.n_classes)
-        pixels = torch.cat([x_real, *(x.cpu() for x in samples(plain, z, y))])  # [2n, C, H, W]
-        record["lipschitz_found"] = largest_slope(logits(D.to(device), pixels, n_classes=spec.n_classes), pixels)
-        if record["lipschitz_found"] is None:
-            record["lipschitz_found_note"] = "all images are the same"
-        record["pairs"] = {
-            "n": request.n,
-            "data": source.name,
-            "split": "train",
-            "labels": min(spec.n_classes, MOST_LABELS) or None,
-            "weights": request.weights,
-            "batch_norm": batch_norm,
-            "seed": request.seed,
-            "device": str(device),
+            "layers": _layers(G, map_sizes(G.network, torch.zeros(2, G.network.z_dim), y)),
         }
     if plot is not None:
         _draw(record, plot)
     return record
+
+
+def _found(
+    request: Inspect,
+    config: Config,
+    spec: ImageSpec,
+    D: Normalized[nn.Module],
+    G: Normalized[Generator] | None,
+    x_real: Tensor | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    """The largest slope between pairs of images, and which pairs; or why none was looked for."""
+    if x_real is None or G is None:
+        note = "n=0: not looked for" if request.n == 0 else "with batch normalisation D is no function of one image"
+        return {"lipschitz_found": None, "lipschitz_found_note": note, "pairs": None}
+    plain, batch_norm = prepared(bake(G).to(device), config, request.weights)
+    z, y = latents(request.n, plain.z_dim, seed=request.seed), balanced_labels(request.n, plain.n_classes)
+    pixels = torch.cat([x_real, *(x.cpu() for x in samples(plain, z, y))])  # [2n, C, H, W]
+    found = largest_slope(logits(D.to(device), pixels, n_classes=spec.n_classes), pixels)
+    pairs = {
+        "n": request.n,
+        "split": "train",
+        "labels": min(spec.n_classes, MOST_LABELS) or None,
+        "weights": request.weights,
+        "batch_norm": batch_norm,
+        "seed": request.seed,
+        "device": str(device),
+    }
+    return {
+        "lipschitz_found": found,
+        "lipschitz_found_note": "all images are the same" if found is None else None,
+        "pairs": pairs,
+    }
 
 
 @torch.no_grad()
