@@ -19,7 +19,7 @@ from sngan.evaluation.sampling import batch_norm, prepared
 from sngan.evaluation.score import Scorer
 from sngan.files import append_line, read_lines
 from sngan.registry import build
-from sngan.training.checkpoint import Checkpoint, find, load_generator, open_checkpoint, steps_saved
+from sngan.training.checkpoint import GENERATORS, Checkpoint, find, load_generator, open_checkpoint, steps_saved
 
 Record = dict[str, Any]
 
@@ -42,6 +42,8 @@ def evaluate(request: Evaluate) -> Iterator[Record]:
         )
     if request.all and request.run is None:
         raise UserError("all=true is for the checkpoints of a run; give run=DIR")
+    if request.weights == "raw" and (request.samples is not None or request.real is not None):
+        raise UserError("weights=raw chooses between the generators of a checkpoint; samples= and real= have none")
     if request.against is not None and request.data is not None:
         raise UserError("against= and data= both name images to compare with; give one of them")
     with distributed.process_group(device):
@@ -72,7 +74,13 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
             "batch_norm": batch_norm(config, request.weights),
             **scorer.provenance(protocol),
         }
-        known = [line for line in read_lines(metrics) if all(line.get(key) == value for key, value in how.items())]
+        generator = checkpoint.sha256.get(GENERATORS[request.weights])
+        known = [
+            line
+            for line in read_lines(metrics)
+            # quick scores of a run may be of a step that is not saved, and have no hash
+            if all(line.get(key) == value for key, value in how.items()) and line.get("generator", generator) == generator
+        ]
         # rank 0's file decides, or ranks could part ways
         if distributed.from_first_rank(bool(request.all and known)):
             if distributed.rank() == 0:
@@ -82,7 +90,7 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
         G, _ = prepared(G, config, request.weights)
         scored = scorer.score(G, protocol)
         if distributed.rank() == 0:
-            record = {"by": "evaluate", **how, **scored, "floor": scorer.floor(protocol)}
+            record = {"by": "evaluate", "generator": generator, **how, **scored, "floor": scorer.floor(protocol)}
             append_line(metrics, record)
             yield record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sngan.config import Protocol
+from sngan.config import MOST_SAMPLES, Protocol
 from sngan.errors import UserError
 from sngan.evaluation.extractors.extractor import Extractor
 
@@ -61,6 +61,8 @@ def check_protocol(protocol: Protocol, *, n_available: int, key: str) -> None:
         raise UserError(f"{key}.n_reference={n_reference}: {there}; use fewer, or null for all of them")
     if "is" in protocol.metrics and protocol.splits > protocol.n:
         raise UserError(f"{key}.splits={protocol.splits}: there are only {key}.n={protocol.n} samples to split; use fewer splits")
+    if protocol.draws * protocol.n > MOST_SAMPLES:
+        raise UserError(f"{key}.draws={protocol.draws} of {key}.n={protocol.n} are more than {MOST_SAMPLES} samples; use fewer")
     if "precision_recall" in protocol.metrics and min(protocol.n, n_reference) <= NEIGHBOURS:
         raise UserError(
             f"{key}.metrics: precision and recall look at {NEIGHBOURS} neighbours and need more than as many samples and real images; "

@@ -40,6 +40,9 @@ from sngan.training.state import TrainState, build_discriminator, build_generato
 FORMAT = "sngan-checkpoint-2"
 MANIFEST = "checkpoint.json"
 
+GENERATORS = {"ema": "generator.safetensors", "raw": "generator_raw.safetensors"}
+"""The averaged generator and the one that is trained; records of scores hold the file's sha256 as `generator`."""
+
 
 class Image(Section):
     """An `ImageSpec` in a manifest."""
@@ -209,7 +212,7 @@ def load_normalized_generator(checkpoint: Checkpoint, *, weights: Literal["ema",
     """The same with its norm beside it, where it has one, as in training."""
     with torch.random.fork_rng(devices=[]):  # initial weights, which are about to be replaced
         G = build_generator(checkpoint.config(), checkpoint.spec)
-    load_tensors(G.network, checkpoint.file("generator.safetensors" if weights == "ema" else "generator_raw.safetensors"))
+    load_tensors(G.network, checkpoint.file(GENERATORS[weights]))
     return G.eval()
 
 

@@ -148,8 +148,9 @@ class Recorder:
         chosen = {"last": self.state.step, "best": best if best in saved and best is not None else self.state.step}
         for step in dict.fromkeys(chosen.values()):
             if not self._is_recorded("full", step):
-                G = checkpoint.load_generator(checkpoint.open_checkpoint(saved[step])).to(self.device)
-                self._score(G, "full", step)
+                opened = checkpoint.open_checkpoint(saved[step])
+                G = checkpoint.load_generator(opened).to(self.device)
+                self._score(G, "full", step, generator=opened.sha256[checkpoint.GENERATORS["ema"]])
         scored = {line["step"]: line["scores"] for line in self._records("full")}
         return {which: scored[step] for which, step in chosen.items()} if set(chosen.values()) <= scored.keys() else {}
 
@@ -183,8 +184,8 @@ class Recorder:
     def __exit__(self, *exception: object) -> None:
         self.log.close()
 
-    def _score(self, G: Generator, role: Role, step: int) -> None:
-        """Takes and records a score, unless a stop is asked for before it is there."""
+    def _score(self, G: Generator, role: Role, step: int, **known: str) -> None:
+        """Takes and records a score, with what else is known of G, unless a stop is asked for before it is there."""
         protocol = self._protocols[role]
         assert self.scorer is not None and protocol is not None
         try:
@@ -195,7 +196,8 @@ class Recorder:
                     scored["floor"] = self.scorer.floor(protocol)
         except Interrupted:
             return
-        self.log.scores(step, {"by": "train", "role": role, "step": step, "weights": "ema", "batch_norm": measured, **scored})
+        subject = {"by": "train", "role": role, "step": step, "weights": "ema", "batch_norm": measured, **known}
+        self.log.scores(step, {**subject, **scored})
 
     def _is_recorded(self, role: Role, step: int) -> bool:
         return any(line["step"] == step for line in self._records(role))

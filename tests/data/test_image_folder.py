@@ -128,3 +128,26 @@ def test_a_folder_without_pictures_is_told_what_is_accepted(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data\.path=.*/none: no such folder"):
         folder(tmp_path / "none")
+
+
+def test_the_hash_of_a_folder_changes_with_its_files_and_its_resolution_and_not_with_its_place(tmp_path: Path) -> None:
+    names = ("a.png", "b/c.png")
+    for place in ("here", "there", "longer", "other", "renamed"):
+        save(tmp_path / place, *names)
+    save(tmp_path / "longer", "z.png")
+    save(tmp_path / "other", "b/c.png")  # in another grey
+    (tmp_path / "renamed" / "a.png").rename(tmp_path / "renamed" / "d.png")
+
+    def sha256(place: str, **options: object) -> str:
+        return folder(tmp_path / place, **options).load("train").sha256()
+
+    assert sha256("here") == sha256("there")
+    assert len({sha256("here"), sha256("here", resolution=4), sha256("longer"), sha256("other"), sha256("renamed")}) == 5
+
+
+def test_pictures_that_are_left_out_are_not_hashed(tmp_path: Path) -> None:
+    save(tmp_path / "whole", "a.png", "b.png")
+    save(tmp_path / "damaged", "a.png", "b.png", "c.png")
+    (tmp_path / "damaged" / "c.png").write_bytes(b"no picture")
+    damaged = folder(tmp_path / "damaged", on_error="skip").load("train")
+    assert damaged.sha256() == folder(tmp_path / "whole").load("train").sha256()

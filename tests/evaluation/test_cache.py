@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,6 +81,19 @@ def test_a_folder_that_cannot_be_written_costs_time_alone_and_is_told(
     with caplog.at_level(logging.WARNING):
         assert remembered("features", MADE_FROM, maker()[0])["mu"].tolist() == [1.0, 1.0]
     assert "features is made anew each time; set SNGAN_CACHE to another folder" in caplog.text
+
+
+def test_a_disk_that_fills_while_it_writes_costs_time_alone_and_leaves_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    large = {"x": torch.arange(100_000)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        found = remembered("features", MADE_FROM, lambda: large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.equal(found["x"], large["x"])
+    assert "features is made anew each time" in caplog.text
+    assert not list(folder().iterdir())
 
 
 def test_two_processes_may_write_read_and_delete_the_same_result_at_once() -> None:

@@ -20,7 +20,7 @@ from sngan.evaluation import fidelity
 from sngan.evaluation.evaluate import Record, evaluate
 from sngan.evaluation.pictures import write_png
 from sngan.evaluation.sample import sample
-from sngan.files import append_line, read_lines, write_json
+from sngan.files import read_lines
 from sngan.training.checkpoint import find
 
 UNSCORED = ["protocol=none", "sample_every=0", "keep.last=9"]
@@ -92,7 +92,17 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 def test_the_pictures_that_sample_writes_score_as_the_checkpoint_does(runs: Path, name: str) -> None:
     run = Path(shutil.copytree(runs / name, "run"))
     sample(
-        Sample(run=run, checkpoint=None, weights="ema", n=24, seed=PROTOCOL["seed"], label=None, out=Path("s"), device="cpu", plugins=())
+        Sample(
+            run=run,
+            checkpoint=None,
+            weights="ema",
+            n=24,
+            seed=PROTOCOL["seed"],
+            label=None,
+            out=Path("s"),
+            device="cpu",
+            plugins=(),
+        )
     )
     made, written = one(run=run), one(samples="s", data=SHAPES, extractor=EXTRACTOR)
     assert made["scores"] == written["scores"]
@@ -192,6 +202,17 @@ def test_a_score_taken_in_another_way_does_not_count(run: Path, other: dict[str,
     assert read_lines(run / "metrics.jsonl")[3:] == changed
 
 
+def test_other_weights_at_the_same_step_do_not_count_as_scored(run: Path) -> None:
+    before = list(evaluate(ask(run=run, all=True)))
+    shutil.rmtree(run / "checkpoints")
+    train(compose([*TINY, *UNSCORED, "seed=1", "run_dir=run", "resume=force"]))
+    after = list(evaluate(ask(run=run, all=True)))
+    for old, new in zip(before, after, strict=True):
+        assert old["step"] == new["step"]
+        assert old["generator"] != new["generator"]
+        assert old["scores"] != new["scores"]
+
+
 def test_the_runs_own_scores_count_as_scored() -> None:
     config = compose([*TINY, "run_dir=run", "sample_every=0", "keep.last=9", "evaluate_every=0"])
     train(config)
@@ -206,6 +227,8 @@ def test_the_runs_own_scores_count_as_scored() -> None:
 def test_raw_and_averaged_weights_score_differently_and_say_which_they_are(run: Path) -> None:
     ema, raw = one(run=run), one(run=run, weights="raw")
     assert ema["scores"] != raw["scores"]
+    saved = find(run, None).sha256
+    assert (ema["generator"], raw["generator"]) == (saved["generator.safetensors"], saved["generator_raw.safetensors"])
     assert (ema["weights"], ema["batch_norm"]) == ("ema", "recalibrated over 2 batches of 8")
     assert (raw["weights"], raw["batch_norm"]) == ("raw", "running statistics")
 
@@ -245,7 +268,9 @@ def test_images_of_another_size_are_refused(run: Path) -> None:
 
 def test_a_folder_has_no_test_images_to_compare_with(run: Path) -> None:
     Image.new("L", (32, 32)).save("a.png")
-    with pytest.raises(UserError, match=r"against=\. has no test images, which protocol=small asks for; take protocol\.reference=train"):
+    with pytest.raises(
+        UserError, match=r"against=\. has no test images, which protocol=small asks for; take protocol\.reference=train"
+    ):
         one(run=run, against=".", protocol={**PROTOCOL, "reference": "test"})
 
 
@@ -260,7 +285,6 @@ def test_nothing_is_recorded_of_what_cannot_be_scored(run: Path) -> None:
 
 
 def test_a_damaged_line_among_the_scores_is_named(run: Path) -> None:
-    append_line(run / "metrics.jsonl", {"step": 2})
-    write_json(run / "metrics.jsonl", ["no record"])
+    (run / "metrics.jsonl").write_text('["no record"]\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 1, is not a record"):
         list(evaluate(ask(run=run, all=True)))

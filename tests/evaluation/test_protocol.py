@@ -80,6 +80,12 @@ def test_more_splits_than_samples_are_refused() -> None:
         check_protocol(protocol(n=9), n_available=100, key="protocol")
 
 
+def test_more_samples_than_fit_into_memory_are_refused() -> None:
+    check_protocol(protocol(n=1000, draws=1000), n_available=100, key="protocol")
+    with pytest.raises(UserError, match=r"protocol\.draws=1000 of protocol\.n=1001 are more than 1000000 samples"):
+        check_protocol(protocol(n=1001, draws=1000), n_available=100, key="protocol")
+
+
 def test_what_a_metric_does_not_use_is_not_checked() -> None:
     check_protocol(protocol(n=9, metrics=["fid"]), n_available=100, key="protocol")
     check_protocol(protocol(n_reference=300, metrics=["is"]), n_available=200, key="protocol")

@@ -22,7 +22,7 @@ from sngan.data.images import ImageSpec, Source, TensorImages
 from sngan.data.npz import Npz
 from sngan.data.shapes import Shapes
 from sngan.errors import UserError
-from sngan.evaluation import score
+from sngan.evaluation import fidelity, score
 from sngan.evaluation.extractors.extractor import Extractor
 from sngan.evaluation.extractors.small_resnet import SHIPPED, SHIPPED_SHA256, SmallResNet, small_resnet
 from sngan.evaluation.sampling import ROUNDING, balanced_labels
@@ -136,9 +136,9 @@ def test_another_seed_makes_other_samples(G: Generator) -> None:
 
 def test_a_conditional_generator_is_scored_with_balanced_labels_in_each_draw(conditional: Generator) -> None:
     with watched(type(conditional)) as calls:
-        record = scorer().score(conditional, protocol(draws=2))
+        record = scorer().score(conditional, protocol(n=15, draws=2))
     y = torch.cat([labels for _, labels in calls])
-    assert torch.equal(y, balanced_labels(20, 10).repeat(2))
+    assert torch.equal(y, balanced_labels(15, 10).repeat(2))
     assert all(np.isfinite(value) for value in record["scores"].values())
 
 
@@ -160,12 +160,22 @@ def test_of_a_single_draw_only_the_scores_that_have_a_deviation_show_one(G: Gene
     assert list(record["deviations"]) == ["kd_20_shapes-train_small_resnet", "classifier_score_20_small_resnet"]
 
 
-def test_precision_and_recall_look_at_no_more_images_than_the_protocol_says() -> None:
+def test_precision_and_recall_look_at_the_first_images_as_many_as_the_protocol_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    precision_recall, pairs = fidelity.precision_recall, []
+
+    def watched(samples: Tensor, reference: Tensor, **options: int) -> tuple[float, float]:
+        pairs.append((samples, reference))
+        return precision_recall(samples, reference, **options)
+
+    monkeypatch.setattr(fidelity, "precision_recall", watched)
     images = Shapes(n_train=1, n_test=30, seed=3).load("test")
     few = scorer().score_images(TensorImages(images.pixels[:16]), protocol(n=16, n_reference=16, metrics=["precision_recall"]))
     many = scorer().score_images(images, protocol(n=30, metrics=["precision_recall"]))
     assert list(few["scores"]) == ["precision_16_shapes-train16_small_resnet", "recall_16_shapes-train16_small_resnet"]
-    assert few["scores"] == many["scores"]
+    assert few["scores"].keys() == many["scores"].keys()
+    for first, second in zip(*pairs, strict=True):
+        assert len(second) == 16
+        torch.testing.assert_close(second, first)
 
 
 def test_images_without_an_own_choice_of_n_are_the_first_ones() -> None:
