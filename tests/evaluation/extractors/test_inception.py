@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
@@ -9,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sngan import Config, train
 from sngan.config import Component
 from sngan.errors import UserError
 from sngan.evaluation import fidelity
@@ -18,8 +21,9 @@ from sngan.provenance import sha256_of
 from sngan.registry import build
 
 
-def extractor(weights: Path | None = None) -> Extractor:
-    return build("extractor", Component(name="inception", weights=None if weights is None else str(weights)))
+def extractor(weights: Path | None = None, *, compile: bool = False) -> Extractor:
+    path = None if weights is None else str(weights)
+    return build("extractor", Component(name="inception", weights=path, compile=compile))
 
 
 def images(n: int) -> Tensor:
@@ -74,6 +78,27 @@ def test_the_network_is_torch_fidelitys_and_scores_images(weights: Path) -> None
     assert seen.logits.shape == (4, 1008)
     for ours, expected in zip((seen.features, seen.logits), theirs(images(4)), strict=True):
         torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_compiling_changes_nothing_but_rounding(weights: Path) -> None:
+    plain, compiled = (fidelity.extract([images(2)], extractor(weights, compile=c).load("cpu"), "cpu") for c in (False, True))
+    torch.testing.assert_close(plain.features, compiled.features, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_is_scored_with_it_from_end_to_end(weights: Path, tiny: Callable[..., Config]) -> None:
+    """Random weights in the published format, on few images: preflight, samples, reference, floor, every metric."""
+    config = tiny(
+        "extractor=inception", f"extractor.weights={weights}", "evaluate_every=0", "steps=2", "run_dir=run", "data.n_train=10",
+        "data.n_test=8", "protocol.n=10", "protocol.splits=2", "protocol.metrics=[fid,is,kid,precision_recall]",
+    )  # fmt: skip
+    scores = train(config)["last"]
+    assert scores.keys() == {
+        "fd_10_shapes-train_random", "classifier_score_10_random", "kd_10_shapes-train_random", "precision_10_shapes-train_random",
+        "recall_10_shapes-train_random",
+    }  # fmt: skip
+    assert all(math.isfinite(value) for value in scores.values())
 
 
 def test_weights_that_are_not_the_published_ones_give_no_fid(weights: Path) -> None:
