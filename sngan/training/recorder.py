@@ -50,7 +50,7 @@ class Recorder:
         self.log = RunLog(run.path, step=state.step, steps=config.steps, images_per_step=config.d_steps * config.batch)
         self.log.config(config.model_dump_json(indent=2))
         self.history = History()
-        self._sigmas_checked = -1
+        self._warned_of_sigma = False
 
     def stepped(self, stats: dict[str, torch.Tensor]) -> None:
         """Takes note of a finished step."""
@@ -80,13 +80,13 @@ class Recorder:
         return {"D": self.state.D, "G": self.state.G}
 
     def check_sigmas(self) -> None:
-        """Warns, once a step, of layers whose sigma as power iteration follows it is off its exact value: too large a weight results."""
-        if self._sigmas_checked == self.state.step:
+        """Warns, once a session, of layers whose sigma as power iteration follows it is off its exact value: too large a weight results."""
+        if self._warned_of_sigma:
             return
-        self._sigmas_checked = self.state.step
         ratios = {f"{player}/{name}": ratio for player, net in self._players().items() for name, ratio in drift(net).items()}
         off = [f"{name} {ratio:.2f}" for name, ratio in ratios.items() if abs(ratio - 1.0) > MOST_DRIFT]
         if off:
+            self._warned_of_sigma = True
             log.warning(
                 f"step {self.state.step}: sigma by power iteration lags behind its exact value in {', '.join(off)} (the ratio); usual while "
                 "weights move fast, later a smaller optimizer.lr or, for spectral norm, power_iterations=2 helps"
