@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sngan import Config, compose
+from sngan.__main__ import main
 
 TINY = [
     "steps=6",
@@ -52,6 +53,17 @@ def _with_a_cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypat
 @pytest.fixture(autouse=True)
 def _with_the_same_random_numbers() -> None:
     torch.manual_seed(0)
+
+
+def finished_run(folder: Path, *overrides: str) -> Path:
+    """A tiny run, trained by the command line in a folder that outlives a test."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["train", *TINY, "run_dir=run", *overrides]) == 0
+    finally:
+        os.chdir(before)
+    return folder / "run"
 
 
 @pytest.fixture

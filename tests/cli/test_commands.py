@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import TINY
+from conftest import TINY, finished_run
 from sngan import __version__
 from sngan.__main__ import COMMANDS, main
 from sngan.files import read_lines
@@ -24,14 +23,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run."""
-    folder = tmp_path_factory.mktemp("trained")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        assert main(["train", *TINY, "run_dir=run", "evaluate_every=0"]) == 0
-    finally:
-        os.chdir(before)
-    return folder / "run"
+    return finished_run(tmp_path_factory.mktemp("trained"), "evaluate_every=0")
 
 
 def pixels(path: str) -> np.ndarray:

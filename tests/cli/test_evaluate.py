@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conftest import TINY
+from conftest import finished_run
 from sngan.__main__ import main
 from sngan.cli.evaluate import steps_table
 from sngan.evaluation import fidelity
@@ -28,14 +28,7 @@ SHAPES = ["data=shapes", "data.n_train=64", "data.n_test=16", "extractor=small_r
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run of three checkpoints, without scores."""
-    run = tmp_path_factory.mktemp("trained") / "run"
-    before = Path.cwd()
-    os.chdir(run.parent)
-    try:
-        assert main(["train", *TINY, "run_dir=run", "protocol=none", "sample_every=0", "keep.last=9"]) == 0
-    finally:
-        os.chdir(before)
-    return run
+    return finished_run(tmp_path_factory.mktemp("trained"), "protocol=none", "sample_every=0", "keep.last=9")
 
 
 @pytest.fixture

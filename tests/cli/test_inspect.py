@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import TINY
+from conftest import TINY, finished_run
 from sngan.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
@@ -19,14 +18,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run."""
-    folder = tmp_path_factory.mktemp("trained")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        assert main(["train", *TINY, "run_dir=run", "evaluate_every=0", "protocol=none", "generator.normalization=spectral"]) == 0
-    finally:
-        os.chdir(before)
-    return folder / "run"
+    return finished_run(tmp_path_factory.mktemp("trained"), "evaluate_every=0", "protocol=none", "generator.normalization=spectral")
 
 
 def files(folder: Path) -> set[Path]:
