@@ -202,7 +202,8 @@ class Scorer:
                 distance = fidelity.frechet_distance(fidelity.statistics(features), reference.statistics())
                 draws["fid"].append((distance, None))
             if "is" in names:
-                draws["is"].append(fidelity.inception_score(logits, splits=protocol.splits))
+                value, deviation = fidelity.inception_score(logits, splits=protocol.splits)
+                draws["is"].append((value, deviation if protocol.splits > 1 else None))
         scores = {name: statistics.fmean(value for value, _ in draws[score]) for score, name in names.items()}
         if protocol.draws > 1:
             return scores, {name: statistics.pstdev(value for value, _ in draws[score]) for score, name in names.items()}

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sngan import Config, registry
+from sngan import Config, build, registry
 from sngan.config import Component, Protocol
 from sngan.data.image_folder import ImageFolder
 from sngan.data.images import ImageSpec, Source, TensorImages
@@ -300,3 +300,10 @@ def test_distances_are_better_smaller_and_the_others_larger(name: str, smaller: 
     assert better(name, 1.0, 2.0) == smaller
     assert better(name, 2.0, 1.0) != smaller
     assert not better(name, 1.0, 1.0)
+
+
+def test_one_draw_in_one_split_has_no_deviation(tiny: Callable[..., Config]) -> None:
+    config = tiny("protocol.splits=1", "protocol.metrics=[fid,is]")
+    source = build("data", config.data)
+    scorer = Scorer(config.extractor, source, torch.device("cpu"), options={}, workers=0)
+    assert scorer.score_images(source.load("test"), config.protocol.model_copy(update={"n": 16}))["deviations"] == {}
