@@ -36,7 +36,7 @@ def world_size() -> int:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Joins the other processes if torchrun started this one, and leaves them at the end."""
+    """Joins the other processes if torchrun started this one, and leaves together with them at the end."""
     if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
         yield
         return
@@ -45,6 +45,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
+        dist.barrier()  # a rank that leaves while others still talk may end in an abort
     finally:
         dist.destroy_process_group()
 
