@@ -67,9 +67,11 @@ class SingularVectors:
 
     @torch.no_grad()
     def advance(self, iterations: int = 1) -> None:
-        """Power iterations of all layers, in place."""
+        """Power iterations of all layers, in place; in the parameters' own type, also under autocast."""
         for stack in self.stacks():
-            stack.iterate(stack.pad(stack.weights()), iterations)
+            weights = stack.weights()
+            with torch.autocast(weights[0].device.type, enabled=False):
+                stack.iterate(stack.pad(weights), iterations)
 
     def divided(self, *, iterations: int = 0) -> dict[str, Tensor]:
         """W / sigma(W) of each layer, by layer name, after so many power iterations; in the parameters' own type, also under autocast.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from sngan.layers.normalized import Network, Normalized, Scale
@@ -65,5 +64,4 @@ class SpectralNorm(Normalized[Network]):
 
     def advance(self) -> None:
         """Power iterations alone, without normalised weights."""
-        with torch.autocast(next(self.parameters()).device.type, enabled=False):
-            self.vectors.advance(self.power_iterations)
+        self.vectors.advance(self.power_iterations)

@@ -25,7 +25,7 @@ class SpectralRegularization(Regularizer):
 
     def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         assert D.vectors is not None, "D is to follow sigma"
+        D.vectors.advance()
         with torch.autocast(batch.x_real.device.type, enabled=False):
-            D.vectors.advance()
             sigmas = torch.stack(list(D.vectors.sigmas().values()))  # [layers]
         return 0.5 * self.weight * sigmas.square().sum()

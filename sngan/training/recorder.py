@@ -165,7 +165,7 @@ class Recorder:
             return
         for which, named in scores.items():
             self.log.say(f"{which} checkpoint: {describe(named)}")
-        floor = self.scorer.floor(self.config.protocol) if scores and self.scorer and self.config.protocol else None
+        floor = self._records("full")[-1].get("floor") if scores else None
         if floor:
             self.log.say(f"{floor['n']} real {floor['split']} images: {describe(floor['scores'])}")
         plain = re.fullmatch(r"[\w./+-]+", str(folder))
