@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sngan.data.batches import to_float
 from sngan.layers.normalized import Normalized
+from sngan.layers.resampling import Resampling3x3
 from sngan.layers.singular_values import largest_singular_value, operator_norm
 from sngan.layers.singular_vectors import TRANSPOSED
 from sngan.training.precision import precision
@@ -39,7 +40,10 @@ def map_sizes(network: nn.Module, *inputs: Tensor | None) -> dict[str, Maps]:
 
     def note(name: str, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         here = Maps(tuple(args[0].shape[2:]), tuple(output.shape[2:]))
-        here = Maps(here.coarse, here.fine) if isinstance(layer, TRANSPOSED) else here
+        if isinstance(layer, TRANSPOSED):
+            here = Maps(here.coarse, here.fine)
+        elif isinstance(layer, Resampling3x3):  # its convolution is at the finer of the two
+            here = Maps(max(here), max(here))
         sizes[name] = max(sizes.get(name, here), here)
 
     convolutions = nn.Conv2d | nn.ConvTranspose2d

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sngan.data.images import ImageSpec, refuse_labels
 from sngan.generators.generator import Generator, bottom_width
 from sngan.layers import initialization
-from sngan.layers.conditional import BN_EPS, BN_MOMENTUM, batch_norm
+from sngan.layers.batch_norm import BatchNorm1d, BatchNorm2d
 from sngan.registry import register
 
 
@@ -43,7 +43,7 @@ class CNNGenerator(Generator):
         self.deconvs = nn.Sequential()
         for c_in, c_out in itertools.pairwise(widths):
             self.deconvs.append(nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1))
-            self.deconvs.append(batch_norm(c_out))
+            self.deconvs.append(BatchNorm2d(c_out))
             self.deconvs.append(nn.ReLU())
         self.conv = nn.Conv2d(widths[-1], spec.channels, 3, padding=1)
         initialization.normal(self)
@@ -56,9 +56,9 @@ class CNNGenerator(Generator):
 def _first_norm(kind: str, shape: tuple[int, int, int]) -> list[nn.Module]:
     match kind:
         case "channel":
-            return [batch_norm(shape[0]), nn.ReLU()]
+            return [BatchNorm2d(shape[0]), nn.ReLU()]
         case "feature":
             features = shape[0] * shape[1] * shape[2]
-            return [nn.Flatten(), nn.BatchNorm1d(features, eps=BN_EPS, momentum=BN_MOMENTUM), nn.Unflatten(1, shape), nn.ReLU()]
+            return [nn.Flatten(), BatchNorm1d(features), nn.Unflatten(1, shape), nn.ReLU()]
         case _:
             return []

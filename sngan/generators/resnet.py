@@ -14,7 +14,7 @@ from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.generators.generator import Generator, bottom_width
 from sngan.layers import initialization
-from sngan.layers.conditional import batch_norm
+from sngan.layers.batch_norm import BatchNorm2d
 from sngan.layers.residual import GeneratorBlock
 from sngan.registry import register
 
@@ -56,7 +56,7 @@ class ResNetGenerator(Generator):
         self.blocks = nn.ModuleList(
             GeneratorBlock(c_in, c_out, n_classes=spec.n_classes) for c_in, c_out in itertools.pairwise(widths)
         )
-        self.norm = batch_norm(widths[-1])
+        self.norm = BatchNorm2d(widths[-1])
         self.conv = nn.Conv2d(widths[-1], spec.channels, 3, padding=1)
         initialization.glorot(self)
         nn.init.xavier_uniform_(self.conv.weight)  # the last convolution: gain 1

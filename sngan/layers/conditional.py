@@ -5,14 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-BN_EPS = 2e-5
-BN_MOMENTUM = 0.1
-"""Chainer's defaults, which the author code uses (its decay 0.9 is torch's momentum 0.1)."""
-
-
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation with the author code's constants."""
-    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+from sngan.layers.batch_norm import BatchNorm2d
 
 
 class ConditionalBatchNorm2d(nn.Module):
@@ -20,7 +13,7 @@ class ConditionalBatchNorm2d(nn.Module):
 
     def __init__(self, channels: int, n_classes: int):
         super().__init__()
-        self.normalize = nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=False)
+        self.normalize = BatchNorm2d(channels, affine=False)
         # tables rather than embeddings: they scale and shift, and are no weight matrices that a norm should see
         self.gamma = nn.Parameter(torch.ones(n_classes, channels))
         self.beta = nn.Parameter(torch.zeros(n_classes, channels))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sngan import config
 from sngan.errors import UserError
-from sngan.layers.conditional import BN_EPS
+from sngan.layers.batch_norm import BN_EPS
 from sngan.layers.normalized import Network, Normalized
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.layers.weight_norm import WeightNorm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from sngan.data.images import ImageSpec
 from sngan.evaluation.lipschitz import Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
 from sngan.layers.normalization import activation_norm
 from sngan.layers.normalized import Normalized
+from sngan.layers.resampling import PooledConv2d, UpsampledConv2d
 from sngan.layers.singular_vectors import matrix
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.registry import build
@@ -165,6 +167,15 @@ def test_a_convolution_that_sees_all_of_its_input_has_the_norm_of_its_matrix() -
     layer = nn.Conv2d(5, 2, 4)
     expected = torch.linalg.matrix_norm(matrix(layer, layer.weight).double(), 2).item()
     assert norm_on_maps(layer, layer.weight, Maps((4, 4), (1, 1))) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [UpsampledConv2d, PooledConv2d])
+def test_the_norm_of_a_convolution_with_resampling_is_that_of_the_convolution(make: Callable[[int, int], nn.Conv2d]) -> None:
+    layer = make(2, 3).double()
+    alone = nn.Conv2d(2, 3, 3, padding=1).double()
+    alone.load_state_dict(layer.state_dict())
+    size = 2 if make is UpsampledConv2d else 4
+    assert norm_of(layer, size) == norm_of(alone, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from sngan.layers.residual import DiscriminatorBlock, FirstDiscriminatorBlock, GeneratorBlock
 
@@ -31,11 +33,26 @@ def test_a_block_does_not_change_its_input() -> None:
         assert torch.equal(x, before)
 
 
-def test_first_block_pools_before_its_1x1_shortcut_and_has_no_leading_relu() -> None:
-    block = FirstDiscriminatorBlock(3, 8, downsample=True)
-    x = torch.randn(2, 3, 8, 8)
-    expected = F.avg_pool2d(block.conv2(F.relu(block.conv1(x))), 2) + block.shortcut(F.avg_pool2d(x, 2))
-    torch.testing.assert_close(block(x), expected)
+def conv(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """The layer's convolution without its resampling."""
+    return F.conv2d(x, layer.weight, layer.bias, padding=layer.padding)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_blocks_are_those_of_the_paper_written_plainly(side: int) -> None:
+    x = torch.randn(2, 3, side, side, dtype=torch.float64)
+    G = GeneratorBlock(3, 8).double()
+    up = F.interpolate(x, scale_factor=2)
+    h = conv(F.interpolate(F.relu(G.norm1(x)), scale_factor=2), G.conv1)
+    torch.testing.assert_close(G(x), conv(F.relu(G.norm2(h)), G.conv2) + conv(up, G.shortcut), rtol=1e-12, atol=1e-12)
+
+    D = DiscriminatorBlock(3, 8, c_hidden=5, downsample=True).double()
+    h = conv(F.relu(conv(F.relu(x), D.conv1)), D.conv2)
+    torch.testing.assert_close(D(x), F.avg_pool2d(h, 2) + F.avg_pool2d(conv(x, D.shortcut), 2), rtol=1e-12, atol=1e-12)
+
+    D = FirstDiscriminatorBlock(3, 8, downsample=True).double()
+    h = conv(F.relu(conv(x, D.conv1)), D.conv2)
+    torch.testing.assert_close(D(x), F.avg_pool2d(h, 2) + conv(F.avg_pool2d(x, 2), D.shortcut), rtol=1e-12, atol=1e-12)
 
 
 def test_hidden_width_is_as_asked() -> None:
