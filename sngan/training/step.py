@@ -15,6 +15,7 @@ from sngan import distributed
 from sngan.layers.normalized import Normalized
 from sngan.losses.loss import Loss
 from sngan.regularizers.regularizer import Batch, Regularizer
+from sngan.training.fakes import fakes
 from sngan.training.state import TrainState, trained
 
 Weights = dict[str, Tensor] | None
@@ -55,8 +56,7 @@ def train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tenso
     """Plays one step, changing `state` in place, and returns its statistics as scalar tensors (means over the d_steps updates of D)."""
     d_steps = len(inputs.x_real)
     G_weights = shared_weights(state.G, update=True)  # G does not move until its own update
-    with torch.no_grad():
-        x_fake = [state.G(inputs.z_D[i], _at(inputs.y_D, i), weights=G_weights) for i in range(d_steps)]
+    x_fake = fakes(state.G, G_weights, inputs.z_D, inputs.y_D)  # d_steps of [N, C, H, W]
     D_stats = [
         update_discriminator(
             state, game, Batch(inputs.x_real[i], _at(inputs.y_real, i), x_fake[i], inputs.epsilon[i]), _at(inputs.y_D, i)
