@@ -179,6 +179,8 @@ class Config(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["fp32", "tf32", "bf16"]
+    engine: Literal["auto", "eager", "compile", "graph", "compiled_graph"]
+    """How a step is run: as written, with compiled networks, as one CUDA graph, or as one graph of compiled networks."""
 
     log_every: NonNegativeInt
     sample_every: NonNegativeInt

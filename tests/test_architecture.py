@@ -20,8 +20,10 @@ ORDER = [
     {"layers"},
     {"generators", "discriminators", "losses", "regularizers", "data", "evaluation.extractors"},
     {"training.state", "training.schedule", "training.precision", "training.stop", "training.combinations"},
+    {"training.fakes"},
     {"training.step"},
     {
+        "training.engine",
         "training.inputs",
         "evaluation.fidelity",
         "evaluation.protocol",

@@ -11,7 +11,7 @@ import torch
 from conftest import TINY
 from sngan import UserError, compose, distributed, train
 from sngan.layers.normalized import Normalized
-from sngan.training import loop
+from sngan.training import engine
 from sngan.training.state import TrainState
 from sngan.training.step import Game, Inputs
 
@@ -21,7 +21,7 @@ def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
     states: list[TrainState] = []
     z: list[torch.Tensor] = []
     reals: list[torch.Tensor] = []
-    play = loop.train_step
+    play = engine.train_step
 
     def watched(state: TrainState, game: Game, inputs: Inputs) -> dict[str, torch.Tensor]:
         states.append(state)
@@ -29,7 +29,7 @@ def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
         reals.append(inputs.x_real)
         return play(state, game, inputs)
 
-    loop.train_step = watched
+    engine.train_step = watched
     return states, z, reals
 
 

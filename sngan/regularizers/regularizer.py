@@ -40,7 +40,7 @@ def input_gradient(D: Normalized, weights: dict[str, Tensor] | None, x: Tensor, 
     """The gradient of each image's logit by the image, [N, C * H * W], with a graph to D's parameters; in full precision."""
     x = x.detach().requires_grad_()
     with torch.autocast(x.device.type, enabled=False):
-        logits = D(x, y, weights=weights)
+        logits = D.forward(x, y, weights=weights)  # a call would run D as compiled, and that has no second derivative
         # a logit depends on its own image alone, so the gradient of the sum is that of each
         (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return gradient.flatten(1)

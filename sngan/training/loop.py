@@ -15,7 +15,7 @@ from sngan.data.images import Source, game_spec
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
 from sngan.registry import build
-from sngan.training import checkpoint
+from sngan.training import checkpoint, engine
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
 from sngan.training.precision import check_precision, precision
@@ -23,7 +23,7 @@ from sngan.training.recorder import Recorder
 from sngan.training.run_folder import RunFolder
 from sngan.training.schedule import due, learning_rate, set_learning_rate
 from sngan.training.state import TrainState, build_networks, initial_state
-from sngan.training.step import Game, train_step
+from sngan.training.step import Game
 from sngan.training.stop import Interrupted, StopRequest
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def train(config: Config) -> dict[str, Scores]:
 
 def _prepare(
     config: Config, device: torch.device, opened: ExitStack, stop: StopRequest
-) -> tuple[TrainState, Game, InputStream, Recorder | None]:
+) -> tuple[TrainState, engine.Engine, InputStream, Recorder | None]:
     """Checks everything, cheapest first, and then begins the run or continues it."""
     first = distributed.rank() == 0
 
@@ -65,6 +65,7 @@ def _prepare(
         weight_clip=config.weight_clip,
         ema_decay=config.ema.decay,
     )
+    how = engine.choose(config, device)
     G, D = build_networks(config, spec)
     for key, protocol in (("protocol", config.protocol), ("quick", config.quick)):
         if protocol:
@@ -97,12 +98,12 @@ def _prepare(
         images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks
     )
     inputs = InputStream(config, state.G.network, opened.enter_context(batches), device)
-    recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop)) if run else None
-    return state, game, inputs, recorder
+    recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop, engine=how)) if run else None
+    return state, engine.build(how.kind, state, game), inputs, recorder
 
 
 def _play(
-    config: Config, state: TrainState, game: Game, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
+    config: Config, state: TrainState, play: engine.Engine, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
 ) -> dict[str, Scores]:
     """The game, and what is due between its steps. What is due at a step is done before the next one, also when a run continues there."""
     while True:
@@ -121,7 +122,7 @@ def _play(
         for optimizer in (state.G_optimizer, state.D_optimizer):
             set_learning_rate(optimizer, lr)
         with precision(config.precision, inputs.device):
-            stats = train_step(state, game, inputs(state.step))
+            stats = play(inputs(state.step))
         state.step += 1
 
         if recorder:

@@ -21,6 +21,7 @@ from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import drift
 from sngan.provenance import versions
 from sngan.training import checkpoint
+from sngan.training.engine import Choice
 from sngan.training.log import History, RunLog, describe
 from sngan.training.run_folder import RunFolder
 from sngan.training.state import TrainState
@@ -41,14 +42,24 @@ class Recorder:
     """Writes what a run leaves behind into its folder, and tells the terminal."""
 
     def __init__(
-        self, config: Config, spec: ImageSpec, run: RunFolder, scorer: Scorer | None, state: TrainState, stop: StopRequest
+        self,
+        config: Config,
+        spec: ImageSpec,
+        run: RunFolder,
+        scorer: Scorer | None,
+        state: TrainState,
+        stop: StopRequest,
+        *,
+        engine: Choice,
     ):
         self.config, self.spec, self.run, self.scorer, self.state, self.stop = config, spec, run, scorer, state, stop
         self._protocols: dict[Role, Protocol | None] = {"quick": config.quick, "full": config.protocol}
         self.device = next(state.G.parameters()).device
-        run.begin({"from_step": state.step, "device": str(self.device), "versions": versions()})
+        run.begin({"from_step": state.step, "device": str(self.device), "engine": engine.kind, "versions": versions()})
         self.log = RunLog(run.path, step=state.step, steps=config.steps, images_per_step=config.d_steps * config.batch)
         self.log.config(config.model_dump_json(indent=2))
+        if engine.reason:
+            self.log.say(f"engine {engine.kind}: {engine.reason}")
         self.history = History()
         self._warned_of_sigma = False
 

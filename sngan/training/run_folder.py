@@ -24,6 +24,7 @@ FREE = {
     "run_dir",
     "name",
     "device",
+    "engine",
     "log_every",
     "sample_every",
     "save_every",

@@ -92,4 +92,5 @@ def trained(network: nn.Module) -> list[nn.Parameter]:
 def _adam(network: nn.Module, options: Optimizer, device: torch.device) -> torch.optim.Adam:
     # the rate is a tensor so that a schedule fills it in place, which captured and compiled steps need
     lr = torch.tensor(options.lr, device=device)
-    return torch.optim.Adam(trained(network), lr=lr, betas=options.betas, fused=True)
+    on_gpu = device.type == "cuda"  # where a step may be captured
+    return torch.optim.Adam(trained(network), lr=lr, betas=options.betas, fused=True, capturable=on_gpu)

@@ -17,7 +17,7 @@ import sngan
 from conftest import TINY
 from sngan import Config, UserError, train
 from sngan.files import read_lines
-from sngan.training import loop
+from sngan.training import engine
 from sngan.training.checkpoint import steps_saved
 from sngan.training.state import TrainState
 from sngan.training.stop import Interrupted
@@ -33,14 +33,14 @@ def final_weights(run: Path) -> dict[str, bytes]:
 
 def crash_before(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run dies at this step."""
-    play = loop.train_step
+    play = engine.train_step
 
     def fragile(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
         if state.step == step:
             raise RuntimeError("the power went out")
         return play(state, *args, **kwargs)
 
-    monkeypatch.setattr(loop, "train_step", fragile)
+    monkeypatch.setattr(engine, "train_step", fragile)
 
 
 def test_a_run_leaves_what_it_promises(tiny: Tiny) -> None:
@@ -131,7 +131,7 @@ def test_a_sigma_that_lags_behind_is_warned_of_once(
     slow = "protocol=none", "save_every=3", "optimizer.lr=1e-5"
     train(tiny("run_dir=run", *slow))
     assert not caplog.records
-    play = loop.train_step
+    play = engine.train_step
 
     def lagging(state: TrainState, *args: object) -> dict[str, torch.Tensor]:
         stats = play(state, *args)
@@ -139,7 +139,7 @@ def test_a_sigma_that_lags_behind_is_warned_of_once(
         u.copy_(torch.nn.functional.normalize(torch.ones_like(u), dim=0))
         return stats
 
-    monkeypatch.setattr(loop, "train_step", lagging)
+    monkeypatch.setattr(engine, "train_step", lagging)
     train(tiny("run_dir=other", *slow))
     (said,) = [record.message for record in caplog.records]
     assert said.startswith("step 3: sigma by power iteration lags behind its exact value in D/convs.2 0.")
@@ -185,7 +185,7 @@ def test_a_finished_run_is_not_run_again(tiny: Tiny, monkeypatch: pytest.MonkeyP
 def test_a_signal_saves_and_leaves_and_the_run_goes_on_from_there(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, signum: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    play = loop.train_step
+    play = engine.train_step
 
     def interrupted(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
         if state.step == 4:
@@ -194,7 +194,7 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_from_there(
 
     before = signal.getsignal(signum)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", interrupted)
+        patch.setattr(engine, "train_step", interrupted)
         with pytest.raises(Interrupted):
             train(tiny("run_dir=broken"))
     assert max(steps_saved(Path("broken/checkpoints"))) == 5
@@ -252,14 +252,14 @@ def test_sigkill_at_any_moment_costs_nothing_but_time(tmp_path: Path) -> None:
 
 
 def test_nan_stops_the_run_and_names_the_step_and_the_last_good_checkpoint(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    play = loop.train_step
+    play = engine.train_step
 
     def diverging(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
         if state.step == 4:
             next(state.D.parameters()).data.fill_(float("nan"))
         return play(state, *args, **kwargs)
 
-    monkeypatch.setattr(loop, "train_step", diverging)
+    monkeypatch.setattr(engine, "train_step", diverging)
     with pytest.raises(UserError, match=r"NaN or infinite at step 5; the last good checkpoint is run/checkpoints/step-00000004"):
         train(tiny("run_dir=run", "log_every=100", "evaluate_every=0"))
     assert max(steps_saved(Path("run/checkpoints"))) == 4
@@ -341,7 +341,7 @@ def test_the_best_survives_a_kill_between_its_score_and_its_checkpoint(tiny: Tin
 
 
 def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    play = loop.train_step
+    play = engine.train_step
 
     def breaking(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
         stats = play(state, *args, **kwargs)
@@ -349,7 +349,7 @@ def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, monkeypatch: py
             next(state.G.buffers()).fill_(float("inf"))  # after the losses of this step
         return stats
 
-    monkeypatch.setattr(loop, "train_step", breaking)
+    monkeypatch.setattr(engine, "train_step", breaking)
     with pytest.raises(
         UserError, match=r"weights after step 4 hold NaN or infinity .* last good checkpoint is run/checkpoints/step-00000002"
     ):
@@ -359,27 +359,27 @@ def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, monkeypatch: py
 
 def test_a_forced_change_of_the_optimiser_takes_effect(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    play = loop.train_step
+    play = engine.train_step
 
     def watched(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
         seen.append(state.D_optimizer.param_groups[0]["betas"])
         return play(state, *args, **kwargs)
 
     train(tiny("run_dir=run", "protocol=none"))
-    monkeypatch.setattr(loop, "train_step", watched)
+    monkeypatch.setattr(engine, "train_step", watched)
     train(tiny("run_dir=run", "protocol=none", "steps=7", "optimizer.betas=[0.5,0.99]", "resume=force"))
     assert seen == [(0.5, 0.99)]
 
 
 def test_the_learning_rate_falls_as_the_schedule_says(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = []
-    play = loop.train_step
+    play = engine.train_step
 
     def watched(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
         rates.append([float(o.param_groups[0]["lr"]) for o in (state.G_optimizer, state.D_optimizer)])
         return play(state, *args, **kwargs)
 
-    monkeypatch.setattr(loop, "train_step", watched)
+    monkeypatch.setattr(engine, "train_step", watched)
     train(tiny("run_dir=run", "protocol=none", "optimizer.decay=linear", "optimizer.lr=6.0"))
     assert rates == [[6.0, 6.0], [5.0, 5.0], [4.0, 4.0], [3.0, 3.0], [2.0, 2.0], [1.0, 1.0]]
 

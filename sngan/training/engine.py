@@ -1,0 +1,152 @@
+"""How a step is run: as it is written, with compiled networks, or as one CUDA graph. The step itself knows of none of this."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sngan import distributed
+from sngan.config import Config
+from sngan.errors import UserError
+from sngan.training.state import TrainState
+from sngan.training.step import Game, Inputs, train_step
+
+Kind = Literal["eager", "compile", "graph", "compiled_graph"]
+
+PARTS: dict[Kind, tuple[str, ...]] = {
+    "eager": (),
+    "compile": ("compile",),
+    "graph": ("graph",),
+    "compiled_graph": ("compile", "graph"),
+}
+"""What an engine is made of."""
+
+FASTEST_FIRST: tuple[Kind, ...] = ("compiled_graph", "graph", "compile", "eager")
+
+Stats = dict[str, Tensor]
+Engine = Callable[[Inputs], Stats]
+"""Plays one step on a state, in place, and gives its statistics as scalar tensors that later steps leave alone."""
+
+WARMUP_STEPS = 3
+"""Played before a step is captured, so that libraries have made their plans and the optimisers their moments; they count as steps."""
+
+WORTH_COMPILING = 20_000
+"""On a CPU compiled networks save a few per cent of a step and take up to a minute to compile: `auto` does so from this many steps on."""
+
+
+class Choice(NamedTuple):
+    """An engine, and why it was chosen; no reason where it was asked for."""
+
+    kind: Kind
+    reason: str | None
+
+
+def choose(config: Config, device: torch.device) -> Choice:
+    """The engine to use; `auto` is the fastest that the device and the run allow. `UserError` says why one that is asked for cannot run."""
+    refusals = {part: why_not(part, device) for part in ("compile", "graph")}
+    if config.engine == "auto":
+        return _fastest(config, device, refusals)
+    refusal = next((refusals[part] for part in PARTS[config.engine] if refusals[part]), None)
+    if refusal:
+        raise UserError(f"engine={config.engine}: {refusal}; use engine=eager, or auto for the fastest that can run")
+    return Choice(config.engine, None)
+
+
+def why_not(part: str, device: torch.device) -> str | None:
+    """What keeps networks from being compiled, or a step from being captured, here; None if nothing does."""
+    if part == "graph":
+        if device.type != "cuda":
+            return f"CUDA graphs are for NVIDIA GPUs, and the device is {device.type}"
+        return "a graph is of one process, and there are several" if distributed.world_size() > 1 else None
+    match device.type:
+        case "cuda":
+            if not importlib.util.find_spec("triton"):
+                return "compiling for a GPU needs the package triton"
+            return (
+                None
+                if torch.cuda.get_device_capability(device) >= (7, 0)
+                else "compiling needs a GPU of compute capability 7.0 or more"
+            )
+        case "cpu":
+            compiler = os.environ.get("CXX", "clang++" if shutil.which("clang++") and not shutil.which("g++") else "g++")
+            return None if shutil.which(compiler) else f"compiling needs a C++ compiler, and there is no {compiler}"
+    return f"compiling is for CPUs and NVIDIA GPUs, and the device is {device.type}"
+
+
+def _fastest(config: Config, device: torch.device, refusals: dict[str, str | None]) -> Choice:
+    on_gpu = device.type == "cuda"
+    if not on_gpu and not refusals["compile"] and config.steps < WORTH_COMPILING:
+        return Choice("eager", f"compiling costs more than it saves in {config.steps} steps on a CPU")
+    kind = next(kind for kind in FASTEST_FIRST if not any(refusals[part] for part in PARTS[kind]))
+    lacking = [refusal for part, refusal in refusals.items() if refusal and (on_gpu or part == "compile")]
+    fastest = "compiled networks, and the whole step one CUDA graph" if on_gpu else "compiled networks, which pays in a long run"
+    return Choice(kind, "; ".join(lacking) or fastest)
+
+
+def build(kind: Kind, state: TrainState, game: Game) -> Engine:
+    """Changes `state` one step further at each call. Build it once the state is restored: it may hold on to the state's tensors."""
+    if "compile" in PARTS[kind]:
+        # in place, by torch.nn.Module.compile: names and tensors stay what they are
+        for network in (state.G, state.D):
+            network.compile(dynamic=False)
+
+    def play(inputs: Inputs) -> Stats:
+        return train_step(state, game, inputs)
+
+    return CapturedStep(play) if "graph" in PARTS[kind] else play
+
+
+class CapturedStep:
+    """A step as one CUDA graph: captured once with inputs of its own, then replayed on what is copied into them."""
+
+    def __init__(self, play: Engine):
+        self._play = play
+        self._steps = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, inputs: Inputs) -> Stats:
+        self._steps += 1
+        if self._steps <= WARMUP_STEPS:
+            return self._warm_up(inputs)
+        if self._graph is None:
+            self._capture(inputs)
+        assert self._graph is not None
+        torch._foreach_copy_(_tensors(self._inputs), _tensors(inputs))
+        self._graph.replay()
+        # one copy of them all, because the next replay overwrites the graph's own
+        return dict(zip(self._names, self._values.clone().unbind(), strict=True))
+
+    def _warm_up(self, inputs: Inputs) -> Stats:
+        """A step as it is written, on a stream of its own as a capture needs it."""
+        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            stats = self._play(inputs)
+        here.wait_stream(aside)
+        return stats
+
+    def _capture(self, inputs: Inputs) -> None:
+        """Records the step without playing it."""
+        self._inputs = Inputs(*(None if t is None else t.clone() for t in inputs))  # type: ignore[arg-type]
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # other threads may talk to the GPU meanwhile
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                stats = self._play(self._inputs)
+                self._names, self._values = list(stats), torch.stack([value.float() for value in stats.values()])
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"engine: this step cannot be captured as a CUDA graph ({reason}); use engine=compile or eager"
+            ) from error
+        self._graph = graph
+
+
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    return [t for t in inputs if t is not None]
