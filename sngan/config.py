@@ -199,6 +199,18 @@ class Config(Section):
     """Modules to import first, because they register names; honoured from the command line only."""
 
 
+class Benchmark(Config):
+    """What `sngan benchmark` is asked for: a game, and how it is timed."""
+
+    rounds: Annotated[int, Field(ge=1, le=1000)]
+    """Timings of each variant, in turn with the others."""
+    variants: tuple[str, ...]
+    """By name; (): all."""
+    format: Literal["table", "json"]
+    out: Path | None
+    """A file for the record of it all."""
+
+
 class Evaluate(Section):
     """What `sngan evaluate` is asked for; null takes what the run was trained with."""
 

@@ -37,7 +37,7 @@ ORDER = [
     },
     {"training.checkpoint", "training.log", "training.run_folder", "evaluation.score"},
     {"training.recorder", "evaluation.evaluate", "evaluation.sample", "evaluation.inspect"},
-    {"training.loop"},
+    {"training.loop", "benchmark"},
     {"cli", "__main__"},
 ]
 """Each row may import from its own row and from those above it."""

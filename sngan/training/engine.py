@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -92,6 +93,8 @@ def _fastest(config: Config, device: torch.device, refusals: dict[str, str | Non
 def build(kind: Kind, state: TrainState, game: Game) -> Engine:
     """Changes `state` one step further at each call. Build it once the state is restored: it may hold on to the state's tensors."""
     if "compile" in PARTS[kind]:
+        # a build of torch for GPUs would ask, on a machine without one, where it is
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         # in place, by torch.nn.Module.compile: names and tensors stay what they are
         for network in (state.G, state.D):
             network.compile(dynamic=False)
