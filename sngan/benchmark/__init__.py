@@ -2,4 +2,4 @@
 
 import os
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # read when torch is loaded; else each profile announces itself on the terminal
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is loaded; else each profile announces itself on the terminal

@@ -46,7 +46,7 @@ def flops(play: Callable[[Inputs], object], inputs: Inputs) -> float:
     def count(n: int, m: int) -> float:
         counter = FlopCounterMode(display=False)
         with counter:
-            play(_few(inputs, n, m))
+            play(fewer(inputs, n, m))
         return float(counter.get_total_flops())
 
     n, m = inputs.z_D.shape[1], len(inputs.z_G)
@@ -54,7 +54,8 @@ def flops(play: Callable[[Inputs], object], inputs: Inputs) -> float:
     return base + (n - 2) / 2 * (count(4, 2) - base) + (m - 2) / 2 * (count(2, 4) - base)
 
 
-def _few(inputs: Inputs, n: int, m: int) -> Inputs:
+def fewer(inputs: Inputs, n: int, m: int) -> Inputs:
+    """Inputs of the same kind with n images for each update of D and m latents for G's."""
     x_real, y_real, z_D, y_D, epsilon, z_G, y_G = inputs
 
     def of_D(t: Tensor | None) -> Any:
