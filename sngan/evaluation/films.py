@@ -24,7 +24,9 @@ QUALITY = "18"
 def check_output(path: Path) -> None:
     """Makes the folder of a picture or film; `UserError` if the file could not be written, or needs a package that is missing."""
     if path.suffix == ".mp4" and find_spec("av") is None:
-        raise UserError(f"out={path}: MP4 needs the package av; pip install 'sngan[video]', or give out={path.with_suffix('.gif')}")
+        raise UserError(
+            f"out={path}: MP4 needs the package av (the extra video): pip install av, or give out={path.with_suffix('.gif')}"
+        )
     partial = path.with_name(f".partial-{path.name}")
     try:
         if path.is_dir():

@@ -57,7 +57,7 @@ def test_one_picture_is_a_png() -> None:
 def test_mp4_without_its_package_is_one_line_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "av", None)  # as if it were not installed
     with pytest.raises(
-        UserError, match=r"out=film\.mp4: MP4 needs the package av; pip install 'sngan\[video\]', or give out=film\.gif$"
+        UserError, match=r"out=film\.mp4: MP4 needs the package av \(the extra video\): pip install av, or give out=film\.gif$"
     ):
         check_output(Path("film.mp4"))
     check_output(Path("film.gif"))
