@@ -55,12 +55,21 @@ def png(frames: Iterator[Image]) -> bytes:
 
 
 def gif(frames: Iterator[Image]) -> bytes:
-    """Each frame with the 256 colours that suit it best."""
+    """Each frame with the 256 colours that suit it best; one that comes several times in a row is there once, for so much longer."""
     from PIL import Image
 
     content = io.BytesIO()
-    first, *others = (frame.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE) for frame in frames)
-    first.save(content, "GIF", save_all=True, append_images=others, duration=1000 // FPS, loop=0)
+    pictures: list[Image.Image] = []
+    durations: list[int] = []
+    last = None
+    for frame in frames:
+        if frame is last:
+            durations[-1] += 1000 // FPS
+        else:
+            pictures.append(frame.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
+            durations.append(1000 // FPS)
+        last = frame
+    pictures[0].save(content, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return content.getvalue()
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from sngan.evaluation.sampling import latents_of, prepared, samples
 from sngan.evaluation.sheets import Sheet, draw, near_square
 from sngan.generators.generator import Generator
 from sngan.training.checkpoint import Checkpoint, load_generator
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 BATCH = 250
 """Images that G makes at once."""
@@ -125,7 +128,7 @@ class Film(Mode):
         check_output(ask.out)
         n = self.frames(ask)
         sheets = tqdm(self.sheets(ask), total=n, desc="sampling", unit="frame", delay=2, disable=None)
-        write_pictures(map(draw, sheets), ask.out)
+        write_pictures(drawn(sheets), ask.out)
         return f"{ask.out}: {'one picture' if n == 1 else f'{n} frames, {n / FPS:g} s'}"
 
 
@@ -170,6 +173,16 @@ def laid_out(ask: Ask, images: Tensor, over: str = "") -> Sheet:
     if len(ask.seeds) > 1 and ask.n > 1:
         return Sheet(images, ask.n, over, sides=names)
     return Sheet(images, near_square(len(images)), over, under=names if len(ask.seeds) > 1 else ())
+
+
+def drawn(sheets: Iterable[Sheet]) -> Iterator[Image]:
+    """The sheets as pictures; one that comes several times in a row is drawn once."""
+    last, picture = None, None
+    for sheet in sheets:
+        if sheet is not last:
+            last, picture = sheet, draw(sheet)
+        assert picture is not None
+        yield picture
 
 
 def moving(G: Generator, z: Tensor, y: Tensor | None) -> Iterator[Tensor]:
