@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "score a checkpoint",
     "sample": "write images made by a checkpoint",
     "inspect": "look at the singular values of a checkpoint's weights",
+    "report": "write one page about a run, or about several",
 }
 
 HELP = "\n".join(

@@ -34,7 +34,7 @@ ORDER = [
         "evaluation.lipschitz",
     },
     {"training.checkpoint", "training.log", "training.run_folder", "evaluation.score"},
-    {"training.recorder", "evaluation.evaluate", "evaluation.sample", "evaluation.inspect"},
+    {"training.recorder", "evaluation.evaluate", "evaluation.sample", "evaluation.inspect", "evaluation.report"},
     {"training.loop"},
     {"cli", "__main__"},
 ]
@@ -46,6 +46,8 @@ ONLY_IN = {
     "torch_fidelity": "evaluation",
     "torch.utils.tensorboard": "training/log.py",
     "torch.distributed": "distributed.py",
+    "jinja2": "evaluation/report/page.py",
+    "markupsafe": "evaluation/report",
 }
 """Outside packages, and the only place that may know them."""
 
