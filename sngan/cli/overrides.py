@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
@@ -41,15 +42,14 @@ def overrides_for(config: Mapping[str, Any]) -> list[str] | None:
     nothing that it names is imported, and text that OmegaConf would interpolate is not written.
     """
     wanted = _flat(config)
-    experiments = [[f"experiment={path.stem}"] for path in sorted(configs().glob("experiment/*.yaml"))]
+    experiments = _choices("experiment", wanted.get("name")) or _choices("experiment")
     try:
         with _composing():
-            words, found = _nearest(experiments, wanted)
+            words, found = _nearest([[f"experiment={choice}"] for choice in experiments], wanted)
             for section, group in GROUPS.items():
                 if any(key.split(".")[0] == section for key in _differences(found, wanted)):
-                    folder = group.split("@")[0]
-                    choices = [[*words, f"{group}={path.stem}"] for path in sorted((configs() / folder).glob("*.yaml"))]
-                    words, found = _nearest([words, *choices], wanted)
+                    choices = _choices(group.split("@")[0], wanted.get(f"{section}.name", "none"))
+                    words, found = _nearest([words, *([*words, f"{group}={choice}"] for choice in choices)], wanted)
             words += [_override(key, found, wanted) for key in _differences(found, wanted)]
             return words if _composed(words) == wanted else None
     except UserError:
@@ -67,6 +67,12 @@ def _composing() -> Iterator[None]:
     finally:
         if before is not None:
             GlobalHydra.instance().initialize(before)
+
+
+def _choices(group: str, name: Any = None) -> list[str]:
+    """A group's choices, or those that make a component of this name: composing them all would take seconds."""
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((configs() / group).glob("*.yaml"))}
+    return [stem for stem, content in files.items() if name is None or content.get("name", stem) == name]
 
 
 def _nearest(candidates: Sequence[list[str]], wanted: Flat) -> tuple[list[str], Flat]:
@@ -121,4 +127,6 @@ def _written(value: Any) -> str:
         return value
     if "${" in value or not value.isprintable():
         raise UserError("text that would be read as something else")
-    return '"{}"'.format(value.replace("\\", "\\\\").replace('"', '\\"'))
+    # a backslash is one but before a quote
+    escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value)
+    return f'"{escaped}"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -96,7 +97,9 @@ def rows(settings: Sequence[Setting], measure: Measure, which: Which) -> list[Ro
         values: dict[Any, tuple[Run, Value]] = {}
         for run in setting.runs:
             scored = value(run, measure, which)
-            if scored and run.is_complete and (which == "best" or scored.record.step == run.steps):
+            if not scored or not run.is_complete or not math.isfinite(scored.number):
+                continue
+            if which == "best" or scored.record.step == run.steps:
                 values.setdefault(json.dumps(run.seed), (run, scored))
         found.append(Row(setting, list(values.values()), spread([v.number for _, v in values.values()]), None))
     found.sort(key=lambda row: (row.spread is None, 0.0 if row.spread is None else _rank(measure, row.spread.mean)))

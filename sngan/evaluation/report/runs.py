@@ -79,7 +79,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
             )
         for run in below:
             found.setdefault(run.resolve(), run)
-    return sorted(found.values(), key=lambda run: [(part.isdigit(), part.zfill(20)) for part in re.split(r"(\d+)", str(run))])
+    return sorted(found.values(), key=lambda run: re.sub(r"\d+", lambda m: m[0].zfill(20), str(run)))
 
 
 def _runs_below(path: Path) -> Iterator[Path]:
@@ -96,7 +96,8 @@ def read_run(path: Path) -> Run:
     config = read_json(path / "config.json") or (result.config if result else {})
     if not isinstance(config, dict):
         raise UserError(f"{path / 'config.json'} holds no config; it is not a file of sngan")
-    sessions = checked(Sessions, path / "run.json", read_json(path / "run.json") or {}).sessions
+    said = read_json(path / "run.json")
+    sessions = checked(Sessions, path / "run.json", {"sessions": []} if said is None else said).sessions
     scalars = read_lines(path / "scalars.jsonl")
     records = [
         checked(Record, path / "metrics.jsonl", {**line, "line": number})

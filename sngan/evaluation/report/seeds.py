@@ -41,28 +41,28 @@ def difference(first: Spread, second: Spread) -> Difference | None:
     if first.deviation is None or second.deviation is None:
         return None
     errors = [side.deviation**2 / side.n for side in (first, second) if side.deviation is not None]
-    if not sum(errors) > 0 or not math.isfinite(sum(errors)):
+    if not sum(errors) > 0:
         return None
     freedom = sum(errors) ** 2 / sum(error**2 / (side.n - 1) for error, side in zip(errors, (first, second), strict=True))
-    mean, half = second.mean - first.mean, t_quantile(0.975, freedom) * math.sqrt(sum(errors))
+    mean, half = second.mean - first.mean, t_quantile(freedom) * math.sqrt(sum(errors))
     return Difference(mean, mean - half, mean + half)
 
 
-def t_quantile(p: float, freedom: float) -> float:
-    """Student's t, p > 0.5: with t = sqrt(freedom) tan(a), P(0..t) is proportional to the integral of cos(a)^(freedom - 1) from 0 to a.
+def t_quantile(freedom: float) -> float:
+    """Of Student's t, the value that 97.5 % lie below; freedom >= 1.
 
-    Simpson's rule and bisection; SciPy would be 40 MB for this one number.
+    With t = sqrt(freedom) tan(a), P(0..t) is proportional to the integral of cos(a)^(freedom - 1) from 0 to a: Simpson's rule, and
+    bisection. SciPy would be 40 MB for this one number.
     """
 
     def area(upper: float, pieces: int = 200) -> float:
         h = upper / pieces
-        heights = [max(math.cos(i * h), 0.0) ** (freedom - 1) for i in range(pieces + 1)]
+        heights = [math.cos(i * h) ** (freedom - 1) for i in range(pieces + 1)]
         return h / 3 * (heights[0] + heights[-1] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2]))
 
-    # half the total is known: the singular end at pi / 2 for freedom < 1 never occurs, since n >= 2 gives freedom >= 1
     whole = math.sqrt(math.pi) * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))
-    low, high = 0.0, math.pi / 2
+    low, high = 0.0, math.atan(13 / math.sqrt(freedom))  # of one degree of freedom it is 12.7, of more it is less
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if 0.5 + area(middle) / whole < p else (low, middle)
+        low, high = (middle, high) if area(middle) / whole < 0.475 else (low, middle)
     return math.sqrt(freedom) * math.tan(low)
