@@ -88,7 +88,7 @@ def chart(
         return round(LEFT + across * (RIGHT - LEFT), 1), round(BOTTOM - up * (BOTTOM - TOP), 1)
 
     lines = []
-    for s in drawn:
+    for s in sorted(drawn, key=lambda s: -(s.group or 0)):  # what is drawn last lies on top: the first group
         places = [place(x, y) for x, y in s.points]
         path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
         lines.append(Line(s.label, s.colour, s.dashed, s.group, path, places if len(places) <= 12 else []))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sngan.evaluation.report import texts
@@ -16,7 +17,7 @@ from sngan.evaluation.report.settings import Setting
 STRIP = 140
 """Width of the strip that shows each seed, in pixels."""
 
-MOST_ROWS = 20
+MOST_ROWS = 12
 """Settings in a table of means; a search over many has the others in the table of runs."""
 
 
@@ -51,6 +52,12 @@ class Row(NamedTuple):
     spread: Spread | None
     to_best: Difference | None
     """From the setting that stands first: a positive one is a larger score."""
+
+
+def ranked(settings: Sequence[Setting], found: Sequence[Measure]) -> list[Setting]:
+    """The settings numbered anew, the best under the first measure first."""
+    order = [row.setting for row in rows(settings, found[0], "last")] if found else settings
+    return [replace(setting, number=number) for number, setting in enumerate(order)]
 
 
 def contest(settings: Sequence[Setting], measure: Measure, title: str, which: Which) -> Contest | None:

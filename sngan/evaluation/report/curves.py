@@ -11,6 +11,9 @@ from sngan.evaluation.report.measures import Measure, measures_of, titles, value
 from sngan.evaluation.report.runs import Run
 from sngan.evaluation.report.settings import N_COLOURS, Setting
 
+FEWEST = 3
+"""Scores of a curve: a run's last and best checkpoint alone make none."""
+
 Points = list[tuple[Any, Any]]
 """Of steps and what a file has for them, numbers or not; a chart draws what is finite."""
 
@@ -46,7 +49,7 @@ def _score_charts(run: Run) -> list[Chart | None]:
     found = dict.fromkeys(m for record in run.records for m in measures_of(record))
     for measure, title in titles(list(found)).items():
         curve = scores(run, measure)
-        if len(curve) < 2:
+        if len(curve) < FEWEST:
             continue
         as_many = [r for r in run.records if measure in measures_of(r) and r.floor and r.floor.n == r.protocol.get("n")]
         floor = value_of(as_many[-1], measure.name).floor if as_many else None
@@ -91,7 +94,7 @@ def curves_of_several(runs: Sequence[Run], of: Mapping[Path, Setting]) -> list[C
     every = dict.fromkeys(m for run in runs for record in run.records for m in measures_of(record))
     for measure, title in titles(list(every)).items():
         curves = [scores(run, measure) for run in runs]
-        if max(map(len, curves)) > 1:
+        if max(map(len, curves)) >= FEWEST:
             drawn.append(_overlaid(title, runs, curves, of, may_be_log=measure.smaller_is_better))
     for name in dict.fromkeys(name for run in runs for line in run.scalars for name in line):
         curves = [points(run, name) for run in runs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ class Setting:
     """Runs that differ by their seed."""
 
     number: int
+    """Its place: the first ones have colours of their own."""
     label: str
     options: dict[str, str]
     """The config keys in which settings differ."""
@@ -60,7 +61,7 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
         config, first = configs[members[0]], runs[members[0]]
         options = dict.fromkeys(map(_short, keys), "–")  # `protocol` is null where there is no protocol.name
         options |= {_short(key): config[key] for key in keys if key in config}
-        label = ", ".join(f"{key}={shown}" for key, shown in options.items())
+        label = ", ".join(f"{_last_part(key, options)}={shown}" for key, shown in options.items())
         if not keys or len(keys) > MOST_KEYS:
             label = first.path.parent.name if re.fullmatch(r"seed\d+", first.path.name) else first.path.name
         label = label if label and label not in found else str(first.path)
@@ -102,6 +103,12 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _short(key: str) -> str:
     """`loss.name` is `loss`, as on the command line."""
     return key.removesuffix(".name")
+
+
+def _last_part(key: str, keys: Iterable[str]) -> str:
+    """`optimizer.lr` is `lr`, where no other key ends so."""
+    end = key.rpartition(".")[2]
+    return end if sum(other.rpartition(".")[2] == end for other in keys) == 1 else key
 
 
 def _is_not_compared(key: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from sngan.evaluation.report import texts
-from sngan.evaluation.report.contests import STRIP, contest
+from sngan.evaluation.report.contests import STRIP, contest, ranked
 from sngan.evaluation.report.curves import curves_of_several, sigmas_of_several
 from sngan.evaluation.report.measures import Measure, Which, measures, titles, value
 from sngan.evaluation.report.page import render
@@ -22,9 +22,10 @@ MOST_GRIDS = 24
 
 def several_page(runs: Sequence[Run], home: Path, *, left_out: Sequence[str]) -> str:
     """The page, which will lie in the folder `home`."""
-    found = settings(runs)
-    of = {run.path: setting for setting in found for run in setting.runs}
     scored = titles(measures(runs))
+    found = ranked(settings(runs), list(scored))
+    of = {run.path: setting for setting in found for run in setting.runs}
+    runs = [run for setting in found for run in setting.runs]
     shown = _shown(found)
     whiches: tuple[Which, ...] = ("last", "best")
     contests = [contest(found, measure, title, which) for measure, title in scored.items() for which in whiches]

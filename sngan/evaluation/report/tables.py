@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sngan.evaluation.report import texts
-from sngan.evaluation.report.contests import rows, verdict
+from sngan.evaluation.report.contests import ranked, rows, verdict
 from sngan.evaluation.report.measures import measures, measures_of, titles, value, value_of
 from sngan.evaluation.report.runs import Run
 from sngan.evaluation.report.settings import Setting, settings
@@ -41,7 +41,8 @@ def csv_table(runs: Sequence[Run], home: Path) -> str:
 
 def markdown(runs: Sequence[Run], home: Path, *, left_out: Sequence[str]) -> str:
     """Tables: mean and deviation of each setting, then each run with links to its folder and its records."""
-    found, scored = settings(runs), titles(measures(runs))
+    scored = titles(measures(runs))
+    found = ranked(settings(runs), list(scored))
     short = texts.names([run.path for run in runs])
     parts = [f"# {len(runs)} run{'s' * (len(runs) != 1)}", *(f"left out: {_text(reason)}" for reason in left_out)]
     for measure, title in scored.items():
