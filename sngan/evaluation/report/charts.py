@@ -98,8 +98,8 @@ def chart(
         title=title,
         note="logarithmic" if log else "",
         x_title=x_title,
-        x_ticks=[Tick(place(x, values[0])[0], short(x)) for x in ticks(x_low, x_high, 4)],
-        y_ticks=[Tick(place(x_low, y)[1], short(y)) for y in y_values],
+        x_ticks=[Tick(place(x, values[0])[0], text) for x, text in labelled(ticks(x_low, x_high, 4))],
+        y_ticks=[Tick(place(x_low, y)[1], text) for y, text in labelled(y_values)],
         lines=lines,
         level=Tick(place(x_low, level[1])[1], level[0]) if level else None,
         data=json.dumps({"range": [x_low, x_high], "series": data}),
@@ -126,11 +126,12 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def short(value: float) -> str:
-    """A number on an axis: 50000 -> 50k."""
-    if abs(value) >= 10_000 and value % 1000 == 0:
-        return f"{value / 1000:g}k"
-    return f"{value:.4g}"
+def labelled(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Numbers on an axis, with as many digits as tell them apart: 50000 -> 50k."""
+    if all(value % 1000 == 0 for value in values) and any(abs(value) >= 10_000 for value in values):
+        return [(value, f"{value / 1000:g}k" if value else "0") for value in values]
+    digits = next((n for n in range(4, 17) if len({f"{value:.{n}g}" for value in values}) == len(values)), 17)
+    return [(value, f"{value:.{digits}g}") for value in values]
 
 
 def _powers(low: float, high: float) -> list[float]:

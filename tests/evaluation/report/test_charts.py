@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from sngan.evaluation.report.charts import BOTTOM, LEFT, MOST_POINTS, RIGHT, TOP, Series, chart, thinned, ticks
+from sngan.evaluation.report.charts import BOTTOM, LEFT, MOST_POINTS, RIGHT, TOP, Series, chart, labelled, thinned, ticks
 
 
 def places(path: str) -> list[tuple[float, float]]:
@@ -67,3 +67,17 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
     margin = (high - low) * 1e-6
     assert 2 <= len(found) <= 6
     assert all(low - margin <= tick <= high + margin for tick in found)
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0, 0.5, 1], ["0", "0.5", "1"]),
+        ([0, 50_000, 100_000], ["0", "50k", "100k"]),
+        ([186.51, 186.512], ["186.51", "186.512"]),
+        ([1e-5, 2e-5], ["1e-05", "2e-05"]),
+        ([500, 1000], ["500", "1000"]),
+    ],
+)
+def test_numbers_on_an_axis_are_short_and_never_the_same(values: list[float], texts: list[str]) -> None:
+    assert [text for _, text in labelled(values)] == texts
