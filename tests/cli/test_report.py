@@ -312,11 +312,12 @@ def test_text_of_a_stranger_is_only_text_in_markdown_and_csv(hostile: Path) -> N
     assert not re.search(r"(?<!\\)<", text)
     (folder,) = [path for path in hostile.iterdir() if path.name.startswith("0")]
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "formula": "=1+1"}))
+    (folder / "config.json").write_text(json.dumps({**config, "formula": "=1+1", "seed": "=2"}))
     assert report(str(hostile), "out=page.csv") == 0
     with Path("page.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert {line["formula"] for line in lines} == {"'=1+1", "–"}
+    assert {line["seed"] for line in lines} == {"'=2", HOSTILE}
 
 
 def test_the_final_grid_is_the_file_itself(runs: Path) -> None:

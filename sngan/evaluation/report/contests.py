@@ -75,10 +75,10 @@ def contest(settings: Sequence[Setting], measure: Measure, title: str, which: Wh
     drawn = [
         (row, [Dot(at(v.number), run, v) for run, v in row.values], at(row.spread.mean) if row.spread else None) for row in placed
     ]
-    return Contest(title, measure, which, drawn[:MOST_ROWS], low, high, verdict(placed, measure), texts.protocol(values[0].record))
+    return Contest(title, measure, which, drawn[:MOST_ROWS], low, high, verdict(placed), texts.protocol(values[0].record))
 
 
-def verdict(placed: Sequence[Row], measure: Measure) -> str:
+def verdict(placed: Sequence[Row]) -> str:
     """In a sentence, which setting is better than the next one and how sure that is."""
     scored = [row for row in placed if row.spread]
     if len(scored) < 2:

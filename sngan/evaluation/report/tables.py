@@ -27,7 +27,7 @@ def csv_table(runs: Sequence[Run], home: Path) -> str:
     for setting, run in _members(found):
         where = texts.relative(run.path, home)
         tail = [_cell(shown) for shown in setting.options.values()]
-        head = [_cell(where), _cell(run.status), run.seed]
+        head = [_cell(where), _cell(run.status), "" if run.seed is None else _cell(str(run.seed))]
         if not run.records:
             lines.writerow([*head, run.step, *[""] * 8, *tail])
         for record in run.records:
@@ -50,7 +50,7 @@ def markdown(runs: Sequence[Run], home: Path, *, left_out: Sequence[str]) -> str
         if placed and len(runs) > 1:
             record = placed[0].values[0][1].record
             parts += [f"## {_text(title)}", f"Of the last checkpoint; {'less' if measure.smaller_is_better else 'more'} is better."]
-            parts += [_text(verdict(placed, measure)), _text(texts.protocol(record))]
+            parts += [_text(verdict(placed)), _text(texts.protocol(record))]
             cells = [
                 [
                     _text(row.setting.label),

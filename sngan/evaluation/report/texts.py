@@ -15,8 +15,6 @@ from sngan.evaluation.report.records import Record
 from sngan.evaluation.report.runs import Run
 from sngan.evaluation.report.seeds import Difference, Spread
 
-Text = dict[str, Any]
-
 
 def number(value: float) -> str:
     """Four significant digits, zeros kept so that columns line up; no exponent for what is large."""

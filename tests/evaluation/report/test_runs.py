@@ -185,8 +185,7 @@ def test_the_better_setting_comes_first(name: str, first: str) -> None:
 def test_the_verdict_says_how_sure_it_is() -> None:
     def said(*scores: list[float]) -> str:
         runs = [run(seed, record(score=s), lr=lr) for lr, group in enumerate(scores) for seed, s in enumerate(group)]
-        measure = measures(runs)[0]
-        return verdict(rows(settings(runs), measure, "last"), measure)
+        return verdict(rows(settings(runs), measures(runs)[0], "last"))
 
     assert "lr=0 is ahead of lr=1 by 10.00; by" in said([1.0, 1.1, 0.9], [11.0, 11.1, 10.9])
     assert "holds 0: not clear with 3 and 3 seeds" in said([1.0, 2.0, 9.0], [2.0, 3.0, 9.0])
