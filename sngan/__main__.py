@@ -14,6 +14,7 @@ COMMANDS = {
     "sample": "write images made by a checkpoint",
     "benchmark": "time a step of training, technique by technique",
     "inspect": "look at the singular values of a checkpoint's weights",
+    "report": "write one page about a run, or about several",
 }
 
 HELP = "\n".join(

@@ -301,6 +301,21 @@ class Inspect(Section):
     plugins: tuple[str, ...]
 
 
+class Report(Section):
+    """What `sngan report` is asked for."""
+
+    paths: tuple[Path, ...]
+    """Runs, or folders of them."""
+    out: Path | None
+    """null: `report.html` (or .md, .csv) in the folder that is named, or in the working folder if there are several."""
+    format: Literal["html", "markdown", "csv"] | None
+    """null: as the name of `out` says, else html."""
+    neighbours: Annotated[int, Field(ge=0, le=100)]
+    """Samples of a single run that are shown beside their nearest training images; 0: none."""
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    plugins: tuple[str, ...]
+
+
 Schema = TypeVar("Schema", bound=Section)
 
 

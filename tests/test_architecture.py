@@ -39,7 +39,14 @@ ORDER = [
         "evaluation.lipschitz",
     },
     {"training.checkpoint", "training.log", "training.run_folder", "evaluation.score"},
-    {"training.recorder", "evaluation.evaluate", "evaluation.modes", "evaluation.sample", "evaluation.inspect"},
+    {
+        "training.recorder",
+        "evaluation.evaluate",
+        "evaluation.modes",
+        "evaluation.sample",
+        "evaluation.inspect",
+        "evaluation.report",
+    },
     {"training.loop", "benchmark"},
     {"cli", "__main__"},
 ]
@@ -52,6 +59,8 @@ ONLY_IN = {
     "torch.utils.tensorboard": "training/log.py",
     "torch.distributed": "distributed.py",
     "av": "evaluation/films.py",
+    "jinja2": "evaluation/report/page.py",
+    "markupsafe": "evaluation/report",
 }
 """Outside packages, and the only place that may know them."""
 
