@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -18,3 +20,21 @@ def resolve(device: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device:
         there = ", ".join(name for name, yes in available.items() if yes)
         raise UserError(f"device={device}: this machine or this build of torch has none; available: {there}; use device=auto")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for records: the card's name, or the processor's with its number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return f"{device.type}, {platform.processor() or platform.machine()}"
+    return f"{_processor()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +22,18 @@ def sha256_of(path: Path) -> str:
 def versions() -> dict[str, str]:
     """Python's version and those of the packages that can move a result, by name."""
     return {"python": platform.python_version(), **{name: _version(name) for name in RECORDED}}
+
+
+def commit() -> str | None:
+    """The commit that the checkout is at, with a + where files differ from it; None where the package is not in a checkout."""
+    folder = Path(__file__).parent
+    try:
+        known = subprocess.run(
+            ["git", "-C", folder, "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return known.stdout.strip()
 
 
 def _version(name: str) -> str:

@@ -66,6 +66,16 @@ def finished_run(folder: Path, *overrides: str) -> Path:
     return folder / "run"
 
 
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four tiny runs, two losses by two seeds, in a folder that is not to be changed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    for words in (["loss=hinge", "seed=0"], ["loss=hinge", "seed=1"], ["loss=bce", "seed=0"], ["loss=bce", "seed=1"]):
+        path = folder / words[0].replace("=", "-") / words[1].replace("=", "")
+        assert main(["train", *TINY, *words, f"run_dir={path}"]) == 0
+    return folder
+
+
 @pytest.fixture
 def tiny() -> Callable[..., Config]:
     """`tiny("loss=bce", …)`: the config of a run that takes a second, with overrides."""

@@ -30,14 +30,24 @@ ORDER = [
         "evaluation.sampling",
         "evaluation.pictures",
         "evaluation.figures",
+        "evaluation.paths",
+        "evaluation.sheets",
+        "evaluation.films",
         "evaluation.cache",
         "evaluation.reference",
         "evaluation.given",
         "evaluation.lipschitz",
     },
     {"training.checkpoint", "training.log", "training.run_folder", "evaluation.score"},
-    {"training.recorder", "evaluation.evaluate", "evaluation.sample", "evaluation.inspect"},
-    {"training.loop"},
+    {
+        "training.recorder",
+        "evaluation.evaluate",
+        "evaluation.modes",
+        "evaluation.sample",
+        "evaluation.inspect",
+        "evaluation.report",
+    },
+    {"training.loop", "benchmark"},
     {"cli", "__main__"},
 ]
 """Each row may import from its own row and from those above it."""
@@ -48,10 +58,13 @@ ONLY_IN = {
     "torch_fidelity": "evaluation",
     "torch.utils.tensorboard": "training/log.py",
     "torch.distributed": "distributed.py",
+    "av": "evaluation/films.py",
+    "jinja2": "evaluation/report/page.py",
+    "markupsafe": "evaluation/report",
 }
 """Outside packages, and the only place that may know them."""
 
-LAZY = {"torch_fidelity", "torchvision", "safetensors", "matplotlib"}
+LAZY = {"torch_fidelity", "torchvision", "safetensors", "matplotlib", "av"}
 """Packages imported inside functions, so that the networks need torch alone."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -33,6 +33,11 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
 def train_config(cfg: DictConfig, overrides: Sequence[str]) -> Config:
     """The typed config of a training run; its folder is named from the config where none is given."""
+    return typed(Config, run_values(cfg, overrides))
+
+
+def run_values(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """The values of a run's config before they are checked."""
     values = to_dict(cfg)
     for key in ("protocol", "quick"):
         if takes_no_score(values.get(key)):
@@ -41,7 +46,7 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> Config:
         values["quick"] = None
     if values.get("run_dir") is None and "seed" in values:
         values["run_dir"] = str(Path("runs", str(values["name"]), variant(overrides), f"seed{values['seed']}"))
-    return typed(Config, values)
+    return values
 
 
 def takes_no_score(protocol: Any) -> bool:

@@ -162,7 +162,9 @@ def _unknown_key(key: str, command: str, words: Sequence[str]) -> str:
         return f"unknown key {key}: choose one with {parents[0]}=… first; allowed: {', '.join(_choices(parents[0]))}"
     if len(parents) == 1 and parents[0] in tree:  # it exists, so it was to be removed
         return f"{key}: this key cannot be left out"
-    return f"unknown key {key}; {nearest(prefix + parents[0], (prefix + name for name in tree))}"
+    said = f"unknown key {key}; {nearest(prefix + parents[0], (prefix + name for name in tree))}"
+    group = prefix.rstrip(".")
+    return said + (f"; another {group}=… has other keys" if group and (configs() / group).is_dir() else "")
 
 
 def _keys(command: str, words: Sequence[str]) -> dict[str, Any]:

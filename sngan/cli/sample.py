@@ -1,4 +1,4 @@
-"""`sngan sample`: images from a checkpoint as PNG files, and a grid of them."""
+"""`sngan sample`: what a checkpoint makes, as pictures and films."""
 
 from __future__ import annotations
 
@@ -16,5 +16,4 @@ def main(argv: list[str]) -> int:
 
 
 def _sample(cfg: DictConfig) -> None:
-    request = typed(Sample, to_dict(cfg))
-    print(f"{request.n} images in {request.out}, the first of them in {sample(request)}")
+    print(sample(typed(Sample, to_dict(cfg))))

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
+
+from sngan.errors import UserError
+
+PADDING = 2
+"""White pixels around each image of a grid."""
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
     """Images uint8 [N, C, H, W] side by side, `columns` a row: uint8 [3, H', W'] on the CPU."""
     from torchvision.utils import make_grid
 
-    return make_grid(images.cpu(), nrow=columns, padding=2, pad_value=255)
+    return make_grid(images.cpu(), nrow=columns, padding=PADDING, pad_value=255)
 
 
 def write_png(image: Tensor, path: Path) -> None:
@@ -20,3 +26,21 @@ def write_png(image: Tensor, path: Path) -> None:
 
     pixels = image.permute(1, 2, 0).numpy()  # [H, W, C]
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(path)
+
+
+def ungrid(path: Path, resolution: int) -> Tensor:
+    """The images, uint8 [N, 3, H, W], of a grid that was written as PNG; `UserError` if it is none of such images."""
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as file:
+            pixels = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)  # [3, H', W']
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); remove it") from None
+    cell = resolution + PADDING
+    if any(side <= PADDING or (side - PADDING) % cell for side in pixels.shape[1:]):
+        raise UserError(f"{path} is no grid of images of {resolution} px; remove it")
+    inside = pixels[:, PADDING:, PADDING:]
+    cells = inside.unfold(1, cell, cell).unfold(2, cell, cell)  # [3, rows, columns, cell, cell]
+    return cells.permute(1, 2, 0, 3, 4).flatten(0, 1)[:, :, :resolution, :resolution].contiguous()

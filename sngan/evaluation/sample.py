@@ -1,65 +1,71 @@
-"""Images from a checkpoint as PNG files, and a grid of them."""
+"""What a checkpoint makes, as pictures and films: each mode is a file of `modes/`."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
 from sngan import devices
-from sngan.config import Sample
+from sngan.config import MOST_SAMPLES, Sample
 from sngan.errors import UserError
-from sngan.evaluation.pictures import grid, write_png
-from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
-from sngan.training.checkpoint import find, load_generator
+from sngan.evaluation.modes.mode import Ask, Mode
+from sngan.registry import build
+from sngan.training.checkpoint import find
 
-N_GRID = 100
-"""At most so many images are shown in the grid."""
+MOST_CELLS = 1000
+"""Pictures that are shown side by side: more would be a screen of dots."""
 
 
-def sample(request: Sample) -> Path:
-    """Writes `out/00000.png` … and a grid of the first ones, whose path it returns.
+def sample(request: Sample) -> str:
+    """Writes what the request's mode makes, and says where it is. `UserError`, before anything is made, for what does not fit together."""
+    mode: Mode = build("mode", request.mode)
+    ask = _definite(request, mode)
+    _check(ask, mode)
+    mode.check(ask)
+    return mode.make(ask)
 
-    Image i is a function of (seed, i). Raises `UserError` before anything is written.
-    """
+
+def _definite(request: Sample, mode: Mode) -> Ask:
+    """The request with values for its nulls."""
     device = devices.resolve(request.device)
     checkpoint = find(request.run, request.checkpoint)
-    config = checkpoint.config()
-    G = load_generator(checkpoint, weights=request.weights).to(device)
-    y = _labels(request, G.n_classes)
-    _check_out(request)
-    z = latents(request.n, G.z_dim, seed=request.seed)
-    G, _ = prepared(G, config, request.weights)
-    images = (image for batch in samples(G, z, y) for image in batch.cpu())
-    shown = []
-    for i, image in enumerate(tqdm(images, total=request.n, desc="sampling", unit="image", delay=2, disable=None)):
-        write_png(image, request.out / f"{i:05d}.png")
-        if i < N_GRID:
-            shown.append(image)
-    path = request.out / "grid.png"
-    write_png(grid(torch.stack(shown), columns=math.ceil(math.sqrt(len(shown)))), path)
-    return path
+    config, n_classes = checkpoint.config(), checkpoint.spec.n_classes
+    seeds = request.seed or (config.seed if mode.of_run else 0,)
+    if request.label and not n_classes:
+        raise UserError(f"label={_said(request.label)}: this run is unconditional; leave label out")
+    if request.label and max(request.label) >= n_classes:
+        raise UserError(f"label={_said(request.label)}: the classes are 0 to {n_classes - 1}")
+    return Ask(
+        request=request,
+        checkpoint=checkpoint,
+        config=config,
+        seeds=seeds,
+        n=request.n or (mode.n if len(seeds) == 1 else mode.n_each),
+        labels=request.label or tuple(range(n_classes)),
+        out=request.out or Path(mode.out),
+        device=device,
+    )
 
 
-def _check_out(request: Sample) -> None:
-    """Makes the folder; `UserError` if that fails, or if pictures of a larger set would stay among the new ones."""
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)
-        older = [path.name for path in request.out.glob("*.png") if path.stem.isdigit() and int(path.stem) >= request.n]
-    except OSError as error:
-        raise UserError(f"out={request.out} cannot be written ({error.strerror}); give another out=DIR") from None
-    if older:
-        raise UserError(f"out={request.out} holds pictures of a larger set ({min(older)}, …); empty it, or give another out=DIR")
+def _check(ask: Ask, mode: Mode) -> None:
+    """What every mode needs."""
+    request, called = ask.request, f"mode={ask.request.mode.name}"
+    if mode.of_run and request.run is None:
+        raise UserError(f"{called} shows a whole run; give run=DIR in the place of checkpoint=DIR")
+    if ask.n_latents > MOST_SAMPLES:
+        raise UserError(f"{len(ask.seeds)} seeds of n={ask.n} are more than {MOST_SAMPLES} latents; give fewer seeds or n=1")
+    if request.label and len(request.label) > mode.places(ask):
+        raise UserError(
+            f"label={_said(request.label)} names {len(request.label)} classes, of which {called} would show {mode.places(ask)}; "
+            "give more seeds or latents, or fewer labels"
+        )
+    if mode.cells(ask) > MOST_CELLS:
+        raise UserError(
+            f"{called} would show {mode.cells(ask)} pictures side by side, at most {MOST_CELLS} fit; give fewer seeds, n or labels"
+        )
 
 
-def _labels(request: Sample, n_classes: int) -> Tensor | None:
-    if request.label is None:
-        return balanced_labels(request.n, n_classes)
-    if not n_classes:
-        raise UserError(f"label={request.label}: this run is unconditional; leave label out")
-    if request.label >= n_classes:
-        raise UserError(f"label={request.label}: the classes are 0 to {n_classes - 1}")
-    return torch.full((request.n,), request.label)
+def _said(numbers: tuple[int, ...]) -> str:
+    """As they are given on the command line, three of many."""
+    if len(numbers) == 1:
+        return str(numbers[0])
+    return f"[{','.join(map(str, numbers[:3]))}{',…' if len(numbers) > 3 else ''}]"

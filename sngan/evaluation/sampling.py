@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -25,6 +25,11 @@ def latents(n: int, z_dim: int, *, seed: int, stream: int = SAMPLE) -> Tensor:
     """The first n latents [n, Z] of a seed, on the CPU; the first k of them are the k of a smaller n."""
     blocks = [torch.randn(BLOCK, z_dim, generator=generator("cpu", seed, stream, block)) for block in range(-(-n // BLOCK))]
     return torch.cat(blocks)[:n]
+
+
+def latents_of(seeds: Sequence[int], n: int, z_dim: int) -> Tensor:
+    """The first n latents of each seed, one seed after the other: [len(seeds) * n, Z]."""
+    return torch.cat([latents(n, z_dim, seed=seed) for seed in seeds])
 
 
 def balanced_labels(n: int, n_classes: int) -> Tensor | None:

@@ -101,6 +101,15 @@ class Scorer:
         if not (seen.features.isfinite().all() and seen.logits.isfinite().all()):
             raise UserError(f"extractor={self.extractor.label} gives NaN or infinity for images of {self.source.name}; use another")
 
+    def features(self, split: Split, n: int | None = None) -> Features:
+        """Of the first n real images of a split, or of all, kept in the user's cache; `UserError` where there is no such split."""
+        available = len(self.images(split))
+        return self._reference(split, available if n is None else min(n, available)).features()
+
+    def look(self, images: Tensor) -> Features:
+        """Of images uint8 [N, C, H, W]."""
+        return self._extract(_shown(TensorImages(images), self._workers), len(images), "looking at samples", alone=True)
+
     def provenance(self, protocol: Protocol) -> dict[str, Any]:
         """What a score by this protocol is made of: `protocol`, `reference` (data set, options, split, count, content) and `extractor`."""
         return {

@@ -276,7 +276,7 @@ def test_a_run_with_a_plugins_loss_can_be_sampled_without_it(monkeypatch: pytest
 def test_pictures_of_a_larger_set_are_not_mixed_with_new_ones(trained: Path, capsys: Capture) -> None:
     assert main(["sample", f"run={trained}", "n=4", "out=pictures"]) == 0
     assert main(["sample", f"run={trained}", "n=2", "out=pictures"]) == 2
-    assert "out=pictures holds pictures of a larger set (00002.png" in capsys.readouterr().err
+    assert "out=pictures holds pictures of another set (00002.png" in capsys.readouterr().err
 
 
 def test_a_sweep_gives_each_job_a_folder_and_goes_on_after_a_failure(capsys: Capture) -> None:

@@ -10,8 +10,10 @@ import pytest
 from sngan import compose, train
 from sngan.__main__ import main
 from sngan.cli.hydra_app import configs
+from sngan.data.images import ImageSpec
 from sngan.training.checkpoint import steps_saved
 from sngan.training.combinations import check_combination
+from sngan.training.state import build_networks
 
 EXPERIMENTS = sorted(path.stem for path in (configs() / "experiment").glob("*.yaml"))
 
@@ -56,6 +58,16 @@ def test_cifar10_experiments_are_the_published_settings() -> None:
     )
     assert (cnn.optimizer.lr, cnn.optimizer.betas, cnn.d_steps, cnn.loss.name) == (2e-4, (0.5, 0.999), 1, "bce")
     assert compose(["experiment=cifar10_resnet_conditional"]).conditional
+
+
+@pytest.mark.parametrize(("experiment", "G", "D"), [("stl10_resnet", 4_878_083, 10_141_441), ("stl10_cnn", 5_133_315, 2_946_113)])
+def test_stl10_experiments_are_those_of_cifar10_with_the_networks_for_48_px(experiment: str, G: int, D: int) -> None:
+    config, small = compose([f"experiment={experiment}"]), compose([f"experiment={experiment.replace('stl10', 'cifar10')}"])
+    other = {"name", "run_dir", "data"}
+    assert config.data.name == "stl10"
+    assert config.model_dump(exclude=other) == small.model_dump(exclude=other)
+    sizes = [sum(p.numel() for p in net.network.parameters()) for net in build_networks(config, ImageSpec(48, 3, 0))]
+    assert sizes == [G, D]
 
 
 @pytest.mark.parametrize(

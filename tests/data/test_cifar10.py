@@ -1,13 +1,9 @@
-"""On a small archive of the same kind, which torchvision downloads from a server in this process."""
+"""On a small archive of the same kind, which torchvision downloads from the server of conftest.py."""
 
 import hashlib
 import pickle
 import tarfile
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -16,23 +12,6 @@ from torchvision.datasets import CIFAR10 as TORCHVISION
 from sngan.data.cifar10 import CIFAR10
 from sngan.data.images import TensorImages
 from sngan.errors import UserError
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where the files of `tmp_path` are served."""
-    monkeypatch.setenv("no_proxy", "*")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def md5(path: Path) -> str:

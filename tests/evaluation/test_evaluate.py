@@ -13,7 +13,7 @@ from PIL import Image
 
 from conftest import TINY
 from sngan import compose, train
-from sngan.config import Evaluate, Sample
+from sngan.config import Component, Evaluate, Sample
 from sngan.data.shapes import Shapes
 from sngan.errors import UserError
 from sngan.evaluation import fidelity
@@ -96,6 +96,7 @@ def test_the_pictures_that_sample_writes_score_as_the_checkpoint_does(runs: Path
             run=run,
             checkpoint=None,
             weights="ema",
+            mode=Component(name="images"),
             n=24,
             seed=PROTOCOL["seed"],
             label=None,

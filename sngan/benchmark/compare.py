@@ -1,0 +1,151 @@
+"""Times the variants against each other, in one process, in turn."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import Any
+
+from tqdm import tqdm
+
+from sngan import devices
+from sngan.benchmark.measures import fewer, flops, kernel_calls, norm_seconds, peak_flops, peak_memory, seconds
+from sngan.benchmark.variants import Player, Variant, ladder
+from sngan.config import Benchmark
+from sngan.data.images import Source, game_spec
+from sngan.errors import UserError, nearest
+from sngan.provenance import versions
+from sngan.registry import build
+from sngan.training.combinations import check_combination
+from sngan.training.engine import WARMUP_STEPS
+
+Record = dict[str, Any]
+
+SHORTEST_S = 0.3
+"""A timing takes at least so long: as many steps in a row as that needs."""
+
+
+def benchmark(request: Benchmark) -> Iterator[Record]:
+    """Gives a record for each variant, in the order of the ladder:
+
+        name, adds, engine, precision
+        seconds, images_per_s    a step, the median of `rounds` timings; real images that D sees a second
+        ratio                    how many times as fast as the textbook's loop, None if that was left out
+        kernels                  launches a step on a GPU, operations on a CPU; None for compiled code on a CPU
+        flops, of_peak           floating-point operations a step as counted from the shapes, and the speed this makes as a fraction of
+                                 what the device reaches in large products of the same precision
+        memory_mb                peak of a step beyond networks and images
+        spectral_norm_share      of the time of a step, when it is done alone; data_share: the same of making the inputs, which worker
+                                 processes may do meanwhile
+
+    All variants train for real, on the request's images. Raises `UserError` before anything is timed.
+    """
+    device = devices.resolve(request.device)
+    _check(request)
+    variants = _chosen(request, ladder(device))
+    source: Source = build("data", request.data)
+    spec = game_spec(source.spec, conditional=request.conditional)
+    images = source.load("train")
+    with ExitStack() as opened:
+        bar = opened.enter_context(tqdm(total=len(variants) * (request.rounds + 1), disable=None, leave=False, file=sys.stderr))
+        players, known = [], []
+        for variant in variants:
+            bar.set_description(f"warming up {variant.name}")
+            player = opened.enter_context(closing(Player(variant, request, spec, images, device)))
+            known.append(_once(player))
+            players.append(player)
+            bar.update()
+        times: list[list[float]] = [[] for _ in players]
+        in_a_row = max(1, round(SHORTEST_S / seconds(players[-1].step, device)))
+        for _ in range(request.rounds):
+            for player, measured in zip(players, times, strict=True):
+                bar.set_description(f"timing {player.variant.name}")
+                measured.append(seconds(player.step, device, times=in_a_row))
+                bar.update()
+        peaks = {kind: peak_flops(kind, device) for kind in {variant.precision for variant in variants}}
+        medians = [statistics.median(measured) for measured in times]
+        textbook = medians[0] if variants[0].name == "textbook" else None
+        for player, facts, median in zip(players, known, medians, strict=True):
+            yield _record(request, player, facts, median, textbook, peaks[player.variant.precision])
+
+
+def _check(request: Benchmark) -> None:
+    check_combination(request)
+    D = request.discriminator
+    if (D.normalization, D.scale, D.iterate_per, D.power_iterations, list(D.exclude)) != ("spectral", 1.0, "update", 1, []):
+        raise UserError(
+            "the benchmark's textbook has spectral norm as the paper has it; leave discriminator.normalization, scale, exclude, iterate_per "
+            "and power_iterations as they are"
+        )
+    if request.regularizer.name != "none" or request.weight_clip:
+        raise UserError("the benchmark's textbook has neither regularizer nor weight_clip; use regularizer=none weight_clip=null")
+
+
+def _chosen(request: Benchmark, variants: list[Variant]) -> list[Variant]:
+    names = [variant.name for variant in variants]
+    for name in request.variants:
+        if name not in names:
+            raise UserError(f"variants={name}: none of this device is called so; {nearest(name, names)}")
+    return [variant for variant in variants if not request.variants or variant.name in request.variants]
+
+
+def _once(player: Player) -> Record:
+    """Warms up, and measures what needs no repetition."""
+    variant, device = player.variant, player.device
+    inputs = player.inputs()
+    # the first steps of a GPU's graph are as written, and their memory is that of the captured step
+    memory = peak_memory(lambda: player.play(inputs), device) if device.type == "cuda" or variant.engine == "eager" else None
+    if variant.engine != "eager":
+        for _ in range(WARMUP_STEPS + 1 if device.type == "cuda" else 1):
+            player.play(inputs)
+        if memory is None:
+            memory = peak_memory(lambda: player.play(inputs), device)
+    # the same step as it is written has the same operations
+    written = replace(variant, engine="eager", precision="fp32")
+    with closing(Player(written, player.config, player.spec, player.images, device)) as counted:
+        operations = flops(counted.play, inputs)
+    few = inputs if device.type == "cuda" else fewer(inputs, 2, 2)  # as many calls, and sooner
+    return {
+        "kernels": kernel_calls(lambda: player.play(few), device, compiled=variant.engine != "eager"),
+        "flops": operations,
+        "memory_mb": memory,
+    }
+
+
+def _record(request: Benchmark, player: Player, facts: Record, step_s: float, textbook_s: float | None, peak: float) -> Record:
+    variant, device = player.variant, player.device
+    return {
+        "name": variant.name,
+        "adds": variant.adds,
+        "engine": variant.engine,
+        "precision": variant.precision,
+        "seconds": step_s,
+        "images_per_s": request.d_steps * request.batch / step_s,
+        "ratio": textbook_s / step_s if textbook_s else None,
+        **facts,
+        "of_peak": facts["flops"] / step_s / peak,
+        "spectral_norm_share": norm_seconds(player.state.D, device, d_steps=request.d_steps) / step_s,
+        "data_share": statistics.median(seconds(player.inputs, device) for _ in range(5)) / step_s,
+    }
+
+
+def circumstances(request: Benchmark) -> Record:
+    """What the records of a request have in common."""
+    return {
+        "device": devices.describe(devices.resolve(request.device)),
+        "versions": versions(),
+        "setting": {
+            "generator": request.generator.name,
+            "discriminator": request.discriminator.name,
+            "data": request.data.name,
+            "conditional": request.conditional,
+            "batch": request.batch,
+            "g_batch": request.g_batch,
+            "d_steps": request.d_steps,
+            "workers": request.data.workers,
+        },
+        "rounds": request.rounds,
+    }

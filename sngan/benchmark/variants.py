@@ -1,0 +1,132 @@
+"""The ladder: the textbook's loop, and each technique added to the ones before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from sngan.benchmark.textbook import LoaderInputs, TextbookStep, with_torch_spectral_norm
+from sngan.config import Config
+from sngan.data.batches import Batches
+from sngan.data.images import Images, ImageSpec
+from sngan.layers.normalized import Normalized
+from sngan.layers.resampling import Resampling3x3
+from sngan.registry import build
+from sngan.training import engine
+from sngan.training.fakes import TOGETHER_ON
+from sngan.training.inputs import InputStream
+from sngan.training.precision import precision
+from sngan.training.state import TrainState, build_networks, initial_state, trained
+from sngan.training.step import Game, Inputs
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train: its name, what it adds to the one before it, and all that it has."""
+
+    name: str = "textbook"
+    adds: str = "torch's spectral norm, D on real and on generated images, float32, plain Adam, a DataLoader"
+    norm_once: bool = False
+    one_forward: bool = False
+    frozen: bool = False
+    resident: bool = False
+    channels_last: bool = False
+    fused_adam: bool = False
+    fused_resampling: bool = False
+    grouped: bool = False
+    engine: engine.Kind = "eager"
+    precision: str = "fp32"
+
+
+def ladder(device: torch.device) -> list[Variant]:
+    """The variants that make sense on the device, the slowest first as a rule."""
+    on_gpu = device.type == "cuda"
+    rungs: list[tuple[bool, dict[str, object]]] = [
+        (True, {"name": "norm_once", "adds": "W / sigma once for each version of the weights", "norm_once": True}),
+        (True, {"name": "one_forward", "adds": "real and generated images through D together", "one_forward": True}),
+        (True, {"name": "frozen_D", "adds": "no gradient of D's weights in G's update", "frozen": True}),
+        (True, {"name": "resident", "adds": "images on the device as uint8", "resident": True}),
+        (True, {"name": "channels_last", "adds": "channels_last", "channels_last": True}),
+        (True, {"name": "fused_adam", "adds": "fused Adam", "fused_adam": True}),
+        (True, {"name": "resampling", "adds": "convolution and resampling as one operation", "fused_resampling": True}),
+        (device.type in TOGETHER_ON, {"name": "grouped_fakes", "adds": "all fakes of a step from one forward", "grouped": True}),
+        (not engine.why_not("compile", device), {"name": "compile", "adds": "compiled networks", "engine": "compile"}),
+        (on_gpu, {"name": "graph", "adds": "the whole step as one CUDA graph", "engine": "compiled_graph"}),
+        (on_gpu, {"name": "tf32", "adds": "TensorFloat-32 in convolutions", "precision": "tf32"}),
+        (True, {"name": "bf16", "adds": "bfloat16 in convolutions and matrix products", "precision": "bf16"}),
+    ]
+    variants = [Variant()]
+    for runs_here, changes in rungs:
+        if runs_here:
+            if changes.get("engine") == "compiled_graph" and variants[-1].engine == "eager":
+                changes["engine"] = "graph"
+            variants.append(replace(variants[-1], **changes))  # type: ignore[arg-type]
+    return variants
+
+
+class Player:
+    """A variant at play: a state of its own, and `step()` that makes its inputs and plays them."""
+
+    def __init__(self, variant: Variant, config: Config, spec: ImageSpec, images: Images, device: torch.device):
+        self.variant, self.config, self.spec, self.images, self.device = variant, config, spec, images, device
+        self.state = _state(variant, config, spec, device)
+        self.game = Game(build("loss", config.loss), None, None, config.ema.decay)
+        self._play = self._way_to_play()
+        self._batches: Batches | None = None
+        self.inputs: Callable[[], Inputs]
+        if variant.resident:
+            self._batches = Batches(
+                images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device
+            )
+            stream, self._step = InputStream(config, self.state.G.network, self._batches, device), 0
+            self.inputs = lambda: stream(self._next())
+        else:
+            self.inputs = LoaderInputs(config, images, self.state.G.network, device)
+
+    def step(self) -> None:
+        """Plays one step, inputs and all."""
+        self.play(self.inputs())
+
+    def play(self, inputs: Inputs) -> None:
+        """Plays one step on these inputs."""
+        with precision(self.variant.precision, self.device):  # type: ignore[arg-type]
+            self._play(inputs)
+
+    def close(self) -> None:
+        """Ends what the inputs have started."""
+        if self._batches:
+            self._batches.close()
+
+    def _way_to_play(self) -> engine.Engine:
+        variant = self.variant
+        if variant.engine != "eager" or variant.precision != "fp32":
+            return engine.build(variant.engine, self.state, self.game)
+        return TextbookStep(self.state, self.game, one_forward=variant.one_forward, frozen=variant.frozen, grouped=variant.grouped)
+
+    def _next(self) -> int:
+        self._step += 1
+        return self._step
+
+
+def _state(variant: Variant, config: Config, spec: ImageSpec, device: torch.device) -> TrainState:
+    if not variant.norm_once:
+        unnormalized = config.discriminator.model_copy(update={"normalization": "none"})
+        G, D = build_networks(config.model_copy(update={"discriminator": unnormalized}), spec)
+        D = Normalized(with_torch_spectral_norm(D.network))
+    else:
+        G, D = build_networks(config, spec)
+    for network in (G, D):
+        for layer in network.modules():
+            if isinstance(layer, Resampling3x3) and not variant.fused_resampling:
+                layer.fused = False
+    state = initial_state(config, G, D, device)
+    if not variant.channels_last:
+        for network in (state.G, state.D, state.G_ema):
+            network.to(memory_format=torch.contiguous_format)
+    if not variant.fused_adam:
+        options = {"lr": config.optimizer.lr, "betas": config.optimizer.betas}
+        state.G_optimizer = torch.optim.Adam(trained(state.G), **options)  # type: ignore[arg-type]
+        state.D_optimizer = torch.optim.Adam(trained(state.D), **options)  # type: ignore[arg-type]
+    return state

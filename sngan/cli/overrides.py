@@ -1,0 +1,132 @@
+"""From a run's config back to a command line that composes it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from sngan.cli.compose import takes_no_score
+from sngan.cli.hydra_app import configs, readable_errors
+from sngan.errors import UserError
+
+GROUPS = {
+    "generator": "generator",
+    "discriminator": "discriminator",
+    "loss": "loss",
+    "regularizer": "regularizer",
+    "data": "data",
+    "protocol": "protocol",
+    "quick": "protocol@quick",
+    "extractor": "extractor",
+}
+"""Sections of the config, and the word that chooses one."""
+
+NOTHING = object()
+"""In the place of a key that is not there."""
+
+Flat = dict[str, Any]
+
+
+def overrides_for(config: Mapping[str, Any]) -> list[str] | None:
+    """Overrides with which `sngan train` composes this very config (but for `run_dir`), starting from the nearest experiment.
+
+    They are tried before they are given; None where none were found. The config may be a stranger's: it is compared as plain values,
+    nothing that it names is imported, and text that OmegaConf would interpolate is not written.
+    """
+    wanted = _flat(config)
+    experiments = _choices("experiment", wanted.get("name")) or _choices("experiment")
+    try:
+        with _composing():
+            words, found = _nearest([[f"experiment={choice}"] for choice in experiments], wanted)
+            for section, group in GROUPS.items():
+                if any(key.split(".")[0] == section for key in _differences(found, wanted)):
+                    choices = _choices(group.split("@")[0], wanted.get(f"{section}.name", "none"))
+                    words, found = _nearest([words, *([*words, f"{group}={choice}"] for choice in choices)], wanted)
+            words += [_override(key, found, wanted) for key in _differences(found, wanted)]
+            return words if _composed(words) == wanted else None
+    except UserError:
+        return None
+
+
+@contextmanager
+def _composing() -> Iterator[None]:
+    """Hydra composes inside, also where a command that it runs is going on."""
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(configs()), version_base="1.3"):
+            yield
+    finally:
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
+
+
+def _choices(group: str, name: Any = None) -> list[str]:
+    """A group's choices, or those that make a component of this name: composing them all would take seconds."""
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((configs() / group).glob("*.yaml"))}
+    return [stem for stem, content in files.items() if name is None or content.get("name", stem) == name]
+
+
+def _nearest(candidates: Sequence[list[str]], wanted: Flat) -> tuple[list[str], Flat]:
+    """The first of those whose composition differs from what is wanted in the fewest keys."""
+    composed = [(words, found) for words in candidates if (found := _composed(words)) is not None]
+    if not composed:
+        raise UserError("no experiment could be composed")
+    return min(composed, key=lambda pair: len(_differences(pair[1], wanted)))
+
+
+def _composed(words: list[str]) -> Flat | None:
+    try:
+        with readable_errors("train", words):
+            values: Any = OmegaConf.to_container(hydra.compose("train", words), resolve=True)  # what must be given is '???' so far
+    except UserError:
+        return None
+    for key in ("protocol", "quick"):
+        if takes_no_score(values.get(key)) or (key == "quick" and values.get("protocol") is None):
+            values[key] = None
+    return _flat(values)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Flat:
+    found: Flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        elif prefix + key != "run_dir":
+            found[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _differences(found: Flat, wanted: Flat) -> list[str]:
+    return [key for key in [*wanted, *(found.keys() - wanted.keys())] if found.get(key, NOTHING) != wanted.get(key, NOTHING)]
+
+
+def _override(key: str, found: Flat, wanted: Flat) -> str:
+    if not re.fullmatch(r"\w+(\.\w+)*", key):
+        raise UserError(f"{key} is no key")
+    if key not in wanted:
+        return f"~{key}"
+    return f"{'' if key in found else '+'}{key}={_written(wanted[key])}"
+
+
+def _written(value: Any) -> str:
+    """As Hydra's grammar has it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if re.fullmatch(r"[A-Za-z_/.][\w./-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return value
+    if "${" in value or not value.isprintable():
+        raise UserError("text that would be read as something else")
+    # a backslash is one but before a quote
+    escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value)
+    return f'"{escaped}"'

@@ -1,0 +1,45 @@
+"""`sngan report`: one page about a run, or about several."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from sngan.cli.compose import to_dict, typed
+from sngan.cli.hydra_app import overrides_first, run
+from sngan.cli.overrides import overrides_for
+from sngan.config import Report
+from sngan.evaluation.report.report import report
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command and returns the exit code. Words that are no KEY=VALUE are paths; they never pass through Hydra's grammar."""
+    words = overrides_first(argv)
+    n = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    paths = [word for word in words[:n] if is_path(word)]
+    rest = [word for word in words[:n] if not is_path(word)] + words[n:]
+    return run("report", lambda cfg: _report(cfg, paths), rest)
+
+
+def is_path(word: str) -> bool:
+    """Whether a word names a folder, and no key: `runs/shapes`, and `a=b` where that lies there."""
+    return "=" not in word or Path(word).exists()
+
+
+def _report(cfg: DictConfig, paths: list[str]) -> None:
+    values = to_dict(cfg)
+    values["paths"] = [*paths, *values["paths"]]
+    written = report(typed(Report, values), command=command)
+    for reason in written.left_out:
+        print(f"left out: {reason}")
+    print(f"{written.n_runs} run{'s' * (written.n_runs != 1)} in {written.path}")
+
+
+def command(config: Mapping[str, Any]) -> str | None:
+    """A command line that trains a run of this config again, None where there is none."""
+    overrides = overrides_for(config)
+    return None if overrides is None else shlex.join(["sngan", "train", *overrides])

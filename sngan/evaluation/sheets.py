@@ -1,0 +1,80 @@
+"""Pictures in rows and columns, with words beside them, as people look at them on a screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LONGEST = 384
+"""Pictures are magnified, by a whole factor so that each pixel stays one, until the longer side of a sheet has at least so many pixels."""
+
+MOST_ZOOM = 8
+"""But not more than that: of a few pixels there is no more to see."""
+
+GAP = 4
+"""Pixels between pictures, and around words."""
+
+FONT_SIZE = 14
+INK = "black"
+PAPER = "white"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Images uint8 [rows * columns, C, H, W], row by row (the last row may be short), and what is written over all of them, over each
+    column, left of each row, and under each image."""
+
+    images: Tensor
+    columns: int
+    over: str = ""
+    heads: Sequence[str] = ()
+    sides: Sequence[str] = ()
+    under: Sequence[str] = ()
+
+
+def near_square(n: int) -> int:
+    """How many columns n pictures have when they are as many as the rows, or one more."""
+    return math.ceil(math.sqrt(n))
+
+
+def draw(sheet: Sheet) -> Image:
+    """The sheet as an RGB picture; its size depends on the images' size and number and on the words alone."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(FONT_SIZE)
+    n, _, H, W = sheet.images.shape
+    rows = math.ceil(n / sheet.columns)
+    widest = max((font.getlength(text) for text in [*sheet.heads, *sheet.under]), default=0)
+    zoom = min(math.ceil(LONGEST / max(rows * H, sheet.columns * W)), MOST_ZOOM)
+    zoom = max(zoom, math.ceil((widest - GAP) / W))
+    line = FONT_SIZE + GAP
+    left = math.ceil(max(map(font.getlength, sheet.sides), default=0)) + (2 * GAP if sheet.sides else GAP)
+    top = 2 * GAP + line * (bool(sheet.over) + bool(sheet.heads))
+    width, height = W * zoom + GAP, H * zoom + GAP + (line if sheet.under else 0)  # of a cell
+    picture = Image.new("RGB", (left + sheet.columns * width, top + rows * height), PAPER)
+    pen = ImageDraw.Draw(picture)
+    pen.text((left, GAP), sheet.over, INK, font)
+    for column, text in enumerate(sheet.heads):
+        pen.text((left + column * width + W * zoom // 2, top - GAP), text, INK, font, anchor="md")
+    for row, text in enumerate(sheet.sides):
+        pen.text((left - GAP, top + row * height + H * zoom // 2), text, INK, font, anchor="rm")
+    for i, image in enumerate(sheet.images.cpu()):
+        x, y = left + i % sheet.columns * width, top + i // sheet.columns * height
+        picture.paste(_magnified(image, zoom), (x, y))
+        if sheet.under:
+            pen.text((x + W * zoom // 2, y + H * zoom + GAP // 2), sheet.under[i], INK, font, anchor="ma")
+    return picture
+
+
+def _magnified(image: Tensor, zoom: int) -> Any:
+    from PIL import Image
+
+    pixels = image.permute(1, 2, 0).repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)  # [H', W', C]
+    return Image.fromarray(pixels.expand(-1, -1, 3).numpy())

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import TINY
+from sngan.__main__ import main
+from sngan.benchmark.variants import Variant, ladder
+from sngan.training import engine
+
+SMALL = [*TINY[:-1], "device=cpu", "rounds=2", "data.workers=0"]
+CPU = torch.device("cpu")
+
+
+def records(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[dict]:
+    assert main(["benchmark", *SMALL, "format=json", *overrides]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_each_variant_is_an_object_with_its_ratio_to_the_textbook(capsys: pytest.CaptureFixture[str]) -> None:
+    found = records(capsys, "variants=[textbook,norm_once,resampling]")
+    assert [record["name"] for record in found] == ["textbook", "norm_once", "resampling"]
+    assert found[0]["ratio"] == 1.0
+    for record in found:
+        assert record["ratio"] == pytest.approx(found[0]["seconds"] / record["seconds"])
+        assert record["images_per_s"] == pytest.approx(record["setting"]["batch"] / record["seconds"])
+        assert record["flops"] > 0
+        assert record["memory_mb"] > 0
+        assert 0 < record["of_peak"] < 1.5
+        assert record["spectral_norm_share"] > 0
+        assert record["kernels"] > 50
+    assert found[2]["kernels"] < found[0]["kernels"]
+
+
+def test_the_record_says_how_it_was_made() -> None:
+    assert main(["benchmark", *SMALL, "variants=[one_forward]", "out=record.json"]) == 0
+    record = json.loads(Path("record.json").read_text())
+    assert record["command"].startswith("sngan benchmark steps=6 ")
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert record["rounds"] == 2
+    assert record["setting"]["batch"] == 8
+    assert [variant["name"] for variant in record["variants"]] == ["one_forward"]
+
+
+def test_without_the_textbook_there_is_no_ratio(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [record["ratio"] for record in records(capsys, "variants=[one_forward]")] == [None]
+
+
+def test_a_table_says_how_it_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", *SMALL, "variants=[textbook,frozen_D]"]) == 0
+    out = capsys.readouterr().out
+    assert "ratio" in out
+    assert "frozen_D" in out
+    assert "medians of 2 rounds in turn" in out
+    assert "batch 8, g_batch 8, d_steps 1" in out
+
+
+@pytest.mark.skipif(engine.why_not("compile", CPU) is not None, reason="needs a C++ compiler")
+def test_compiled_variants_are_timed_too(capsys: pytest.CaptureFixture[str]) -> None:
+    torch._dynamo.reset()
+    found = records(capsys, "variants=[resampling,compile,bf16]")
+    assert [(record["engine"], record["precision"]) for record in found] == [
+        ("eager", "fp32"),
+        ("compile", "fp32"),
+        ("compile", "bf16"),
+    ]
+    assert found[1]["flops"] == found[0]["flops"]
+    assert found[1]["kernels"] is None
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_variant_has_all_that_those_before_it_have(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "why_not", lambda part, device: None)
+    variants = ladder(torch.device(kind))
+    for before, after in itertools.pairwise(variants):
+        flags = {name for name in Variant.__dataclass_fields__ if getattr(before, name) is True}
+        assert all(getattr(after, name) for name in flags)
+        assert before != after
+    assert (variants[-1].precision, variants[-1].engine) == ("bf16", "compile" if kind == "cpu" else "compiled_graph")
+    assert variants[-1].grouped == (kind == "cuda")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["variants=[warp_drive]"], "variants=warp_drive: none of this device is called so"),
+        (["discriminator.normalization=none"], "spectral norm as the paper has it"),
+        (["regularizer=r1"], "neither regularizer nor weight_clip"),
+        (["rounds=0"], "rounds=0"),
+        (["out=nowhere/record.json"], "out=nowhere/record.json: there is no folder nowhere"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_timed(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", *SMALL, *words]) == 2
+    assert message in capsys.readouterr().err
