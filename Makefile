@@ -5,7 +5,7 @@ PYTHON ?= python3
 RUN = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help train cifar10 test lint clean
+.PHONY: help train cifar10 test lint tables clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ lint: .venv/ready ## check style and types
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+tables: .venv/ready ## fill the tables of README.md from scripts/results
+	.venv/bin/python scripts/readme_tables.py
 
 clean: ## remove what was installed; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

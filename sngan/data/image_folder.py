@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, TypeVar
 
 from pydantic import PositiveInt
 from torch import Tensor
 from tqdm import tqdm
 
 from sngan.data.images import Images, ImageSpec, Source, Split
-from sngan.data.pictures import SUFFIXES, read_picture
+from sngan.data.pictures import SUFFIXES, decode, read_picture
 from sngan.errors import UserError
 from sngan.provenance import sha256_of
 from sngan.registry import register
 
 log = logging.getLogger(__name__)
+
+Decoded = TypeVar("Decoded")
 
 
 @register("data", "image_folder")
@@ -88,9 +90,16 @@ class Pictures(Images):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Raises `UserError` that names the file when it cannot be decoded."""
+        return self._read(index, read_picture), self.labels[index]
+
+    def check(self, index: int) -> None:
+        """Raises for the files that cannot be read; resizing, which is the larger part for a small picture, is left out."""
+        self._read(index, decode)
+
+    def _read(self, index: int, how: Callable[[Path, int], Decoded]) -> Decoded:
         path = self.root / self.files[index]
         try:
-            return read_picture(path, self.resolution), self.labels[index]
+            return how(path, self.resolution)
         except Exception as error:  # decoders raise almost anything on bytes that they do not expect
             raise UserError(f"{path} cannot be read: {error or type(error).__name__}") from error
 
@@ -114,11 +123,11 @@ def picture_files(root: Path, key: str) -> list[str]:
     def refuse(error: OSError) -> NoReturn:
         raise UserError(f"{key}={root}: {error.filename} cannot be listed: {error.strerror}")
 
-    files = []
-    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=refuse):
+    files, top = [], str(root)
+    for folder, subfolders, names in os.walk(top, followlinks=True, onerror=refuse):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        below = Path(folder).relative_to(root)
-        files += [(below / name).as_posix() for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+        below = "" if folder == top else Path(folder).relative_to(root).as_posix() + "/"
+        files += [below + name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
     if not files:
         raise UserError(f"{key}={root}: no pictures there; accepted are {' '.join(SUFFIXES)}, at any depth")
     return sorted(files)
@@ -139,7 +148,7 @@ def _errors(pictures: Pictures) -> dict[int, str]:
 
     def error_of(index: int) -> str:
         try:
-            pictures[index]
+            pictures.check(index)
         except UserError as error:
             return str(error)
         return ""

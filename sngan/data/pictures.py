@@ -17,15 +17,23 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 def read_picture(path: Path, resolution: int) -> Tensor:
     """The picture, uint8 [3, resolution, resolution] in 0..255: its short side resized (Lanczos, antialiased), its centre cut out.
 
-    Turned upright as its EXIF tag says. Transparency is laid over white; grey, palette and CMYK become RGB; of 16 bits the upper 8
-    stay; of several frames the first is taken. Raises what Pillow raises for a file that is not whole: nearly any exception.
+    Raises as `decode` does.
+    """
+    picture = ImageOps.fit(decode(path, resolution), (resolution, resolution), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def decode(path: Path, resolution: int) -> Image.Image:
+    """The whole picture in RGB, turned upright as its EXIF tag says, at least twice `resolution` on its sides if the file has as much.
+
+    Transparency is laid over white; grey, palette and CMYK become RGB; of 16 bits the upper 8 stay; of several frames the first is
+    taken. Raises what Pillow raises for a file that is not whole: nearly any exception.
     """
     with Image.open(path, formats=FORMATS) as image:
         # a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size; twice what we need keeps the resizing good
         image.draft(None, (2 * resolution, 2 * resolution))
         ImageOps.exif_transpose(image, in_place=True)
-        picture = ImageOps.fit(_to_rgb(image), (resolution, resolution), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+        return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,11 +1,12 @@
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from sngan.data.image_folder import ImageFolder
+from sngan.data.image_folder import ImageFolder, Pictures, picture_files
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 
@@ -151,3 +152,24 @@ def test_pictures_that_are_left_out_are_not_hashed(tmp_path: Path) -> None:
     (tmp_path / "damaged" / "c.png").write_bytes(b"no picture")
     damaged = folder(tmp_path / "damaged", on_error="skip").load("train")
     assert damaged.sha256() == folder(tmp_path / "whole").load("train").sha256()
+
+
+def test_the_check_refuses_what_reading_refuses_and_nothing_else(damaged: Path) -> None:
+    Image.new("I", (8, 8)).save(damaged / "integers.tif")
+    Image.new("F", (8, 8)).save(damaged / "floats.tif")
+    Image.new("I;16", (8, 8)).save(damaged / "deep.png")
+    Image.new("P", (1, 9)).save(damaged / "narrow.gif")
+    files = picture_files(damaged, "data.path")
+    pictures = Pictures(damaged, files, [0] * len(files), 8)
+
+    def refused(read: Callable[[int], object]) -> list[str]:
+        names = []
+        for i, name in enumerate(files):
+            try:
+                read(i)
+            except UserError:
+                names.append(name)
+        return names
+
+    assert refused(pictures.check) == refused(pictures.__getitem__)
+    assert {"integers.tif", "floats.tif", "a.png"} <= set(refused(pictures.check)) < set(files)

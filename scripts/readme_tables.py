@@ -1,0 +1,203 @@
+"""Fills the tables of README.md from the records in scripts/results.
+
+    python scripts/readme_tables.py            # or make tables
+    python scripts/readme_tables.py --check    # writes nothing; says which table is not what the records give, with exit code 1
+
+A table stands between `<!-- table NAME -->` and `<!-- /table -->`. NAME is `default_run`, `large_work`, `benchmark` for all of the
+benchmarks that are recorded, or the name of one of their files, `benchmark_cpu_resnet` say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sngan.errors import UserError, nearest
+from sngan.files import read_json, replace
+
+ROOT = Path(__file__).parents[1]
+TABLE = re.compile(r"(?ms)^<!-- table (?P<name>[^\n]*?) -->\n(?P<text>.*?)^<!-- /table -->$")
+MARKER = re.compile(r"(?m)^<!-- (?:table .*|/table) -->$")
+NOT_YET = "Not measured yet.\n"
+
+Record = dict[str, Any]
+Column = Callable[[Record], str | None]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--results", type=Path, default=ROOT / "scripts" / "results")
+    args = parser.parse_args()
+    old = args.readme.read_text(encoding="utf-8")
+    new = filled(old, args.results)
+    stale = [a["name"] for a, b in zip(TABLE.finditer(old), TABLE.finditer(new), strict=True) if a[0] != b[0]]
+    if args.check and stale:
+        print(f"{args.readme.name} is not what the records give: {', '.join(stale)}; run make tables", file=sys.stderr)
+        return 1
+    if stale:
+        replace(args.readme, new)
+        print(f"{args.readme.name}: {', '.join(stale)}")
+    return 0
+
+
+def filled(text: str, results: Path) -> str:
+    """The text with each of its tables made anew; `UserError` for a name that is no table or a marker without its other half."""
+    if len(MARKER.findall(text)) != 2 * len(TABLE.findall(text)):
+        raise UserError("a table's marker has no other half; a table stands between <!-- table NAME --> and <!-- /table -->")
+
+    benchmarks = sorted(results.glob("benchmark_*.json"))
+    tables: dict[str, Callable[[], str]] = {
+        "default_run": lambda: default_run(results / "shapes_default.json"),
+        "large_work": lambda: large_work(results / "large_work.json"),
+        "benchmark": lambda: "\n".join(map(benchmark, benchmarks)),
+        **{path.stem: partial(benchmark, path) for path in benchmarks},
+    }
+
+    def fill(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in tables:
+            raise UserError(f"<!-- table {name} -->: no such table; {nearest(name, tables)}")
+        return f"<!-- table {name} -->\n{tables[name]() or NOT_YET}<!-- /table -->"
+
+    return TABLE.sub(fill, text)
+
+
+# The tables, as Markdown; empty where there is no record
+
+
+def default_run(path: Path) -> str:
+    """The quick scores of the default run, by step."""
+    record = read_json(path)
+    if not record:
+        return ""
+    quick = [r for r in record["records"] if r["role"] == "quick"]
+    score = next(iter(quick[0]["scores"]))
+    return table({"step": [r["step"] for r in quick], f"`{score}`": [f"{r['scores'][score]:.2f}" for r in quick]})
+
+
+def benchmark(path: Path) -> str:
+    """The variants of a benchmark; a column that no variant has a value for is left out."""
+    record = read_json(path)
+    s = record["setting"]
+    game = f"`{s['generator']}` and `{s['discriminator']}` on `{s['data']}`, batch {s['batch']}, {s['g_batch']} latents for G, "
+    updates = f"{s['d_steps']} update{'s' * (s['d_steps'] > 1)} of D a step; medians of {record['rounds']} alternating rounds; "
+    columns = {name: [value(variant) for variant in record["variants"]] for name, value in VARIANT.items()}
+    shown = {name: values for name, values in columns.items() if any(values)}
+    return f"{game}{updates}{origin(record, path)}:\n\n{table(shown)}"
+
+
+VARIANT: dict[str, Column] = {
+    "each adds": lambda v: v["adds"],
+    "s a step": lambda v: digits(v["seconds"]),
+    "images/s": lambda v: digits(v["images_per_s"]),
+    "ratio": lambda v: v["ratio"] and f"{v['ratio']:.2f}x",
+    "kernels or operations": lambda v: digits(v["kernels"]),
+    "GFLOP": lambda v: digits(v["flops"], 1e-9),
+    "of the peak": lambda v: percent(v["of_peak"]),
+    "MB beyond networks": lambda v: digits(v["memory_mb"]),
+    "spectral norm": lambda v: percent(v["spectral_norm_share"]),
+    "data": lambda v: percent(v["data_share"]),
+}
+"""The columns of a benchmark: of an entry of `variants`, None where it was not measured."""
+
+
+def large_work(path: Path) -> str:
+    """How time and memory grow, from the newest record of each measurement; a table for each kind of growth and device."""
+    newest: dict[tuple[str, str], dict[int, Record]] = {}
+    for record in read_json(path) or []:
+        newest.setdefault((record["what"], record["device"]), {})[record["size"]] = record
+    parts = []
+    for what, device in sorted(newest, key=lambda key: list(GROWTH).index(key[0])):
+        title, columns = GROWTH[what]
+        records = [record for _, record in sorted(newest[what, device].items())]
+        last = max(records, key=lambda record: record["date"])
+        body = table({name: [value(record) for record in records] for name, value in columns.items()})
+        parts.append(f"{title} {origin(last, path)}:\n\n{body}")
+    return "\n".join(parts)
+
+
+def _grown(r: Record) -> int:
+    return int(r["peak_mb"] - r["start_mb"])
+
+
+def _needed(r: Record) -> int:
+    return int(r["kept_mb"] + r["gradients_and_moments_mb"])
+
+
+OF_STEPS: dict[str, Column] = {
+    "TFLOP a step": lambda r: digits(r["gflop"], 1e-3),
+    "s a step": lambda r: f"{digits(r['seconds'])} (n = {r['n']})",
+    "GFLOP/s": lambda r: digits(r["gflop"] / r["seconds"]),
+    "MB it must hold": lambda r: digits(_needed(r)),
+    "MB it takes": lambda r: digits(_grown(r)),
+    "ratio": lambda r: f"{_grown(r) / _needed(r):.2f}",
+}
+OF_PICTURES: dict[str, Column] = {
+    "pictures": lambda r: digits(r["size"]),
+    "MB of pixels": lambda r: digits(r["pixels_mb"]),
+    "s to open": lambda r: digits(r["list_seconds"] + r["check_seconds"]),
+    "µs a picture": lambda r: digits((r["list_seconds"] + r["check_seconds"]) / r["size"], 1e6),
+    "images/s": lambda r: digits(r["images_per_s"]),
+    "MB of the process": lambda r: digits(r["peak_mb"]),
+    "MB of a worker": lambda r: digits(r["worker_peak_mb"]),
+}
+GROWTH: dict[str, tuple[str, dict[str, Column]]] = {
+    "batch": (
+        "With the batch: the ResNet game at 32 px, one update of D a step, twice as many latents for G, float32, eager;",
+        {"batch": lambda r: digits(r["size"]), **OF_STEPS},
+    ),
+    "resolution": (
+        "With the size of the images: the published ResNets at batch 8, the rest as above;",
+        {"px": lambda r: digits(r["size"]), **OF_STEPS},
+    ),
+    "pictures": (
+        "With their number: a folder of PNG files of 32 px, streamed by two workers in batches of 64, nothing else going on;",
+        OF_PICTURES,
+    ),
+}
+"""Kind of growth -> what it says above the table, and the columns: of a record of scripts/large_work.py."""
+
+
+def origin(record: Record, path: Path) -> str:
+    """Machine, software, date and the file of records."""
+    return (
+        f"{record['device']}, torch {record['versions']['torch']}, {record['date']}, [`{path.name}`](scripts/results/{path.name})"
+    )
+
+
+# Cells
+
+
+def table(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Markdown of columns by their heads; what is None is an empty cell."""
+    lines = [list(columns), *zip(*columns.values(), strict=True)]
+    cells = [["" if cell is None else str(cell).replace("|", r"\|") for cell in line] for line in lines]
+    head, *rows = [f"| {' | '.join(line)} |\n" for line in cells]
+    return "".join([head, "|" + "---|" * len(columns) + "\n", *rows])
+
+
+def digits(value: float | None, scale: float = 1.0) -> str | None:
+    """Three significant digits at least, without an exponent."""
+    if value is None:
+        return None
+    value *= scale
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{float(f'{value:.3g}'):g}"
+
+
+def percent(share: float | None) -> str | None:
+    """A share between 0 and 1."""
+    return None if share is None else f"{100 * share:.2g} %"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"error: {error}")
