@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -49,6 +50,15 @@ def _scale(value: Any) -> float | Literal["learned"]:
 
 # one message, where a union would give one for each of its members
 Scale = Annotated[float | Literal["learned"], PlainValidator(_scale)]
+
+
+def _device(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
+        return value
+    raise ValueError("input should be auto, cpu, cuda, cuda:N for the card of that number, or mps")
+
+
+Device = Annotated[str, PlainValidator(_device)]
 
 
 class Section(BaseModel):
@@ -177,7 +187,7 @@ class Config(Section):
     optimizer: Optimizer
     ema: EMA
 
-    device: Literal["auto", "cpu", "cuda", "mps"]
+    device: Device
     precision: Literal["fp32", "tf32", "bf16"]
 
     log_every: NonNegativeInt
@@ -217,7 +227,7 @@ class Evaluate(Section):
     against: Path | None
     """The same from a folder of pictures or an .npz file."""
     format: Literal["table", "json"]
-    device: Literal["auto", "cpu", "cuda", "mps"]
+    device: Device
     plugins: tuple[str, ...]
 
 
@@ -231,7 +241,7 @@ class Sample(Section):
     seed: Seed
     label: NonNegativeInt | None
     out: Path
-    device: Literal["auto", "cpu", "cuda", "mps"]
+    device: Device
     plugins: tuple[str, ...]
 
 
@@ -250,7 +260,7 @@ class Inspect(Section):
     format: Literal["table", "json"]
     plot: Annotated[Literal["none"] | Path, Field(union_mode="left_to_right")] | None
     """A PNG file; null: in the run's folder; none: no plot."""
-    device: Literal["auto", "cpu", "cuda", "mps"]
+    device: Device
     plugins: tuple[str, ...]
 
 
