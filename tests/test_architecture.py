@@ -33,7 +33,7 @@ ORDER = [
         "evaluation.given",
         "evaluation.lipschitz",
     },
-    {"training.checkpoint", "training.log", "training.run_folder", "evaluation.score"},
+    {"training.checkpoint", "training.log", "training.board", "training.run_folder", "training.result", "evaluation.score"},
     {"training.recorder", "evaluation.evaluate", "evaluation.sample", "evaluation.inspect"},
     {"training.loop"},
     {"cli", "__main__"},
@@ -43,13 +43,14 @@ ORDER = [
 ONLY_IN = {
     "hydra": "cli",
     "omegaconf": "cli",
+    "optuna": "cli",
     "torch_fidelity": "evaluation",
-    "torch.utils.tensorboard": "training/log.py",
+    "torch.utils.tensorboard": "training/board.py",
     "torch.distributed": "distributed.py",
 }
 """Outside packages, and the only place that may know them."""
 
-LAZY = {"torch_fidelity", "torchvision", "safetensors", "matplotlib"}
+LAZY = {"torch_fidelity", "torchvision", "safetensors", "matplotlib", "tensorboard", "optuna"}
 """Packages imported inside functions, so that the networks need torch alone."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
