@@ -180,7 +180,8 @@ def run_sweep(command: str, words: list[str], task: Task, folder_of: Folder | No
     finally:
         outcomes = sweep.outcomes()
         if outcomes and sweep.first:
-            print(summary(outcomes), flush=True)
+            # the output of a command that answers is its answers alone
+            print(summary(outcomes), file=sys.stdout if folder_of else sys.stderr, flush=True)
         _remove(sweep.folder)
     if said:
         print(f"sngan: {said}", file=sys.stderr)

@@ -153,11 +153,10 @@ def test_the_same_sweep_passes_over_what_is_finished_and_tries_again_what_failed
     assert not list(Path("runs/sweep").glob("*/*/traceback.txt"))
 
 
-def test_a_sweep_of_another_command_tells_what_failed(capsys: Capture) -> None:
+def test_a_sweep_of_another_command_tells_what_failed_beside_its_output(capsys: Capture) -> None:
     assert main(["train", *FAST, "run_dir=run"]) == 0
     assert main(["sample", "-m", "run=run,nowhere", "n=1"]) == 2
-    out = capsys.readouterr().out
-    (ran, failed) = table(out)
+    ran, failed = table(capsys.readouterr().err)
     assert ran == ["run=run", "finished"]
     assert failed[:2] == ["run=nowhere", "failed"]
     assert failed[2].startswith("run=nowhere: no such folder")
