@@ -63,10 +63,10 @@ class RunFolder:
         try:
             self._created = [path for path in (lock, self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock: IO[str] = lock.open("w")
             for folder in (self.path / "samples", self.checkpoints):
                 if folder.exists() and not folder.is_dir():
                     raise NotADirectoryError(None, f"{folder.name} is a file")
+            self._lock: IO[str] = lock.open("w")
         except OSError as error:
             self._remove_created()
             raise UserError(f"run_dir={self.path} cannot be written ({error.strerror}); give another run_dir=DIR") from None
