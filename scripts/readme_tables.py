@@ -4,7 +4,8 @@
     python scripts/readme_tables.py --check    # writes nothing; says which table is not what the records give, with exit code 1
 
 A table stands between `<!-- table NAME -->` and `<!-- /table -->`. NAME is `default_run`, `large_work`, `benchmark` for all of the
-benchmarks that are recorded, or the name of one of their files, `benchmark_cpu_resnet` say.
+benchmarks that are recorded, the name of one of their files, `benchmark_cpu_resnet` say, or `reproduce_cifar10` and the like for what
+`reproduce.py` has measured.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import reproduced
 
 from sngan.errors import UserError, nearest
 from sngan.files import read_json, replace
@@ -58,6 +61,7 @@ def filled(text: str, results: Path) -> str:
         "large_work": lambda: large_work(results / "large_work.json"),
         "benchmark": lambda: "\n".join(map(benchmark, benchmarks)),
         **{path.stem: partial(benchmark, path) for path in benchmarks},
+        **{f"reproduce_{name}": partial(reproduction, table, results) for name, table in reproduced.tables().items()},
     }
 
     def fill(match: re.Match[str]) -> str:
@@ -91,6 +95,11 @@ def benchmark(path: Path) -> str:
     columns = {name: [value(variant) for variant in record["variants"]] for name, value in VARIANT.items()}
     shown = {name: values for name, values in columns.items() if any(values)}
     return f"{game}{updates}{origin(record, path)}:\n\n{table(shown)}"
+
+
+def reproduction(table: reproduced.Table, results: Path) -> str:
+    """What was reproduced, beside what is published."""
+    return reproduced.markdown(table, reproduced.Records(results / f"reproduce_{table.name}.json")) + "\n"
 
 
 VARIANT: dict[str, Column] = {

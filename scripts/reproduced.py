@@ -102,10 +102,12 @@ def markdown(table: Table, records: Records) -> str:
 
 def between(text: str, what: str) -> tuple[str, str]:
     """What stands before and after the place of a table in a file; `UserError` if it has none."""
-    begin, end = f"<!-- reproduce {what} -->", f"<!-- end of {what} -->"
-    if not 0 <= text.find(begin) < text.find(end):
+    begin, end = f"<!-- table reproduce_{what} -->", "<!-- /table -->"
+    before, found, after = text.partition(begin)
+    _, closed, rest = after.partition(end)
+    if not (found and closed):
         raise UserError(f"--readme: the table has no place there; write {begin} and {end} on lines of their own where it belongs")
-    return text[: text.index(begin) + len(begin)], text[text.index(end) :]
+    return before + begin, end + rest
 
 
 def _is_aside(word: str) -> bool:

@@ -49,6 +49,10 @@ def benchmark(request: Benchmark) -> Iterator[Record]:
     source: Source = build("data", request.data)
     spec = game_spec(source.spec, conditional=request.conditional)
     images = source.load("train")
+    if len(images) < request.batch:
+        raise UserError(
+            f"batch={request.batch}: the textbook's loader needs as many images, and there are {len(images)}; use a smaller batch"
+        )
     with ExitStack() as opened:
         bar = opened.enter_context(tqdm(total=len(variants) * (request.rounds + 1), disable=None, leave=False, file=sys.stderr))
         players, known = [], []

@@ -91,6 +91,7 @@ def test_a_variant_has_all_that_those_before_it_have(kind: str, monkeypatch: pyt
         (["discriminator.normalization=none"], "spectral norm as the paper has it"),
         (["regularizer=r1"], "neither regularizer nor weight_clip"),
         (["rounds=0"], "rounds=0"),
+        (["batch=65"], "batch=65: the textbook's loader needs as many images, and there are 64"),
         (["out=nowhere/record.json"], "out=nowhere/record.json: there is no folder nowhere"),
     ],
 )

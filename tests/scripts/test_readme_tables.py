@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int | str:
     """The exit code, or the error's message."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))  # as python puts it there for a script
     monkeypatch.setattr("sys.argv", ["readme_tables.py", *arguments])
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(ROOT / "scripts" / "readme_tables.py"), run_name="__main__")

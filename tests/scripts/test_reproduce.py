@@ -19,7 +19,7 @@ from sngan.files import write_json
 from sngan.training.recorder import Recorder
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-PLACE = "before\n<!-- reproduce cifar10 -->\nold\n<!-- end of cifar10 -->\nafter\n"
+PLACE = "before\n<!-- table reproduce_cifar10 -->\nold\n<!-- /table -->\nafter\n"
 SMALL = [
     "data=shapes", "data.n_train=80", "data.n_test=70", "extractor=small_resnet", "batch=4", "g_batch=4", "ema.recalibrate=1",
     "generator.widths=[8,8,8,8]", "discriminator.widths=[8,8,8]", "device=cpu", "evaluate_every=4", "protocol.metrics=[fid,is]",
@@ -73,8 +73,8 @@ def test_the_expected_time_is_said_before_the_first_run(trial: Trial) -> None:
 
 def test_the_table_is_written_in_its_place(trial: Trial) -> None:
     text = (trial.folder / "notes.md").read_text()
-    assert text.startswith("before\n<!-- reproduce cifar10 -->\n| ")
-    assert text.endswith("\n<!-- end of cifar10 -->\nafter\n")
+    assert text.startswith("before\n<!-- table reproduce_cifar10 -->\n| ")
+    assert text.endswith("\n<!-- /table -->\nafter\n")
     (line,) = (line for line in text.splitlines() if line.startswith("| cifar10_cnn"))
     assert "`steps=4 batch=4 g_batch=4" in line  # what was changed in training is in its name
     values = [run["scores"]["paper"]["last"]["fd_10x64_shapes-test64_small_resnet"] for run in records(trial.folder)]
@@ -151,7 +151,7 @@ def test_a_failed_run_is_recorded_the_others_go_on_and_it_is_tried_again() -> No
     ("words", "said"),
     [
         (["cifar10", "--scale", "0.1", "--only", "none"], r"no such row; the rows are cifar10_resnet, cifar10_cnn"),
-        (["cifar10", "--scale", "0.1", "--readme", "empty.md"], r"write <!-- reproduce cifar10 --> and"),
+        (["cifar10", "--scale", "0.1", "--readme", "empty.md"], r"write <!-- table reproduce_cifar10 --> and"),
         (["stl10", "--scale", "0.1"], r"STL-10 is not in data\.root=data"),
         (["table2", "--scale", "0.1", "--", "losss=bce"], r"unknown key losss"),
         (["table2", "--scale", "0.1", "--", "protocol=none"], r"the runs are scored by paper and standard; leave protocol=… out"),
