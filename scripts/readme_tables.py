@@ -86,7 +86,7 @@ def benchmark(path: Path) -> str:
     """The variants of a benchmark; a column that no variant has a value for is left out."""
     record = read_json(path)
     s = record["setting"]
-    game = f"`{s['generator']}` and `{s['discriminator']}` on `{s['data']}`, batch {s['batch']}, {s['g_batch']} latents for G, "
+    game = f"G `{s['generator']}` and D `{s['discriminator']}` on `{s['data']}`, batch {s['batch']}, {s['g_batch']} latents for G, "
     updates = f"{s['d_steps']} update{'s' * (s['d_steps'] > 1)} of D a step; medians of {record['rounds']} alternating rounds; "
     columns = {name: [value(variant) for variant in record["variants"]] for name, value in VARIANT.items()}
     shown = {name: values for name, values in columns.items() if any(values)}

@@ -78,6 +78,15 @@ Numbers = Annotated[tuple[int, ...] | None, PlainValidator(_numbers)]
 """Whole numbers from 0 on, given as 3, as 0-31 (both ends included), or as a list of these; null is None."""
 
 
+def _device(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
+        return value
+    raise ValueError("input should be auto, cpu, cuda, cuda:N for the card of that number, or mps")
+
+
+Device = Annotated[str, PlainValidator(_device)]
+
+
 class Section(BaseModel):
     """A frozen group of keys; unknown keys, implicit conversions, NaN and infinity are refused."""
 
@@ -204,7 +213,7 @@ class Config(Section):
     optimizer: Optimizer
     ema: EMA
 
-    device: Literal["auto", "cpu", "cuda", "mps"]
+    device: Device
     precision: Literal["fp32", "tf32", "bf16"]
     engine: Literal["auto", "eager", "compile", "graph", "compiled_graph"]
     """How a step is run: as written, with compiled networks, as one CUDA graph, or as one graph of compiled networks."""
@@ -258,7 +267,7 @@ class Evaluate(Section):
     against: Path | None
     """The same from a folder of pictures or an .npz file."""
     format: Literal["table", "json"]
-    device: Literal["auto", "cpu", "cuda", "mps"]
+    device: Device
     plugins: tuple[str, ...]
 
 
@@ -278,7 +287,7 @@ class Sample(Section):
     """Classes, in turn; null: all."""
     out: Path | None
     """null: as the mode calls it."""
-    device: Literal["auto", "cpu", "cuda", "mps"]
+    device: Device
     plugins: tuple[str, ...]
 
 
@@ -297,7 +306,7 @@ class Inspect(Section):
     format: Literal["table", "json"]
     plot: Annotated[Literal["none"] | Path, Field(union_mode="left_to_right")] | None
     """A PNG file; null: in the run's folder; none: no plot."""
-    device: Literal["auto", "cpu", "cuda", "mps"]
+    device: Device
     plugins: tuple[str, ...]
 
 
@@ -312,7 +321,7 @@ class Report(Section):
     """null: as the name of `out` says, else html."""
     neighbours: Annotated[int, Field(ge=0, le=100)]
     """Samples of a single run that are shown beside their nearest training images; 0: none."""
-    device: Literal["auto", "cpu", "cuda", "mps"]
+    device: Device
     plugins: tuple[str, ...]
 
 

@@ -5,21 +5,34 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from sngan.errors import UserError
 
 
-def resolve(device: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device:
-    """`auto` is CUDA, then MPS, then the CPU; under torchrun each local rank has a GPU of its own. `UserError` for one that is not there."""
+def resolve(device: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` names; a card becomes the current one.
+
+    `auto` is CUDA, then MPS, then the CPU; `cuda` is the first card, under torchrun that of the local rank. `UserError` for one that is
+    not there.
+    """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    kind = next(name for name, there in available.items() if there) if device == "auto" else device
+    kind = next(name for name, there in available.items() if there) if device == "auto" else device.partition(":")[0]
     if not available[kind]:
         there = ", ".join(name for name, yes in available.items() if yes)
         raise UserError(f"device={device}: this machine or this build of torch has none; available: {there}; use device=auto")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
+    if kind != "cuda":
+        return torch.device(kind)
+    local_rank = os.environ.get("LOCAL_RANK", "0")
+    number, n_cards = int(device.partition(":")[2] or local_rank), torch.cuda.device_count()
+    if number >= n_cards:
+        raise UserError(f"device={device}: there are cards 0 to {n_cards - 1}, and number {number} is asked for")
+    if number != int(local_rank) and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError(f"device={device}: under torchrun each rank has a card of its own; use device=cuda")
+    card = torch.device("cuda", number)
+    torch.cuda.set_device(card)
+    return card
 
 
 def describe(device: torch.device) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +65,20 @@ def finished_run(folder: Path, *overrides: str) -> Path:
     finally:
         os.chdir(before)
     return folder / "run"
+
+
+def events(run: Path) -> Any:
+    """All TensorBoard events of a run, as TensorBoard keeps them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+
+
+def event_steps(run: Path) -> dict[str, list[int]]:
+    """The steps of the events of each tag."""
+    read = events(run)
+    look = {"scalars": read.Scalars, "images": read.Images, "tensors": read.Tensors}
+    return {tag: [event.step for event in look[kind](tag)] for kind in look for tag in read.Tags()[kind]}
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ ORDER = [
         "evaluation.given",
         "evaluation.lipschitz",
     },
-    {"training.checkpoint", "training.log", "training.run_folder", "evaluation.score"},
+    {"training.checkpoint", "training.log", "training.board", "training.run_folder", "training.result", "evaluation.score"},
     {
         "training.recorder",
         "evaluation.evaluate",
@@ -55,8 +55,9 @@ ORDER = [
 ONLY_IN = {
     "hydra": "cli",
     "omegaconf": "cli",
+    "optuna": "cli",
     "torch_fidelity": "evaluation",
-    "torch.utils.tensorboard": "training/log.py",
+    "torch.utils.tensorboard": "training/board.py",
     "torch.distributed": "distributed.py",
     "av": "evaluation/films.py",
     "jinja2": "evaluation/report/page.py",
@@ -64,7 +65,7 @@ ONLY_IN = {
 }
 """Outside packages, and the only place that may know them."""
 
-LAZY = {"torch_fidelity", "torchvision", "safetensors", "matplotlib", "av"}
+LAZY = {"torch_fidelity", "torchvision", "safetensors", "matplotlib", "tensorboard", "av", "optuna"}
 """Packages imported inside functions, so that the networks need torch alone."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -30,7 +30,11 @@ def _benchmark(cfg: DictConfig) -> None:
         raise UserError(f"out={request.out}: there is no folder {request.out.parent}; make it first")
     variants, common = list(benchmark(request)), circumstances(request)
     if request.out:
-        made = {"date": date.today().isoformat(), "command": shlex.join(["sngan", "benchmark", *overrides]), "commit": commit()}
+        made = {
+            "date": date.today().isoformat(),
+            "command": shlex.join(["sngan", "benchmark", *(o for o in overrides if not o.startswith("out="))]),
+            "commit": commit(),
+        }
         write_json(request.out, {**made, **common, "variants": variants})
     if request.format == "json":
         print("\n".join(json.dumps({**variant, **common}) for variant in variants))

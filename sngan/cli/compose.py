@@ -21,7 +21,7 @@ from sngan.training.run_folder import FREE
 
 Schema = TypeVar("Schema", bound=Section)
 
-NOT_A_VARIANT = {"seed", "experiment", *FREE}
+NOT_A_VARIANT = {"seed", "experiment", "sweep", *FREE}
 """Overrides that do not name a run's folder: they have a place of their own in its path, or do not change what is trained."""
 
 
@@ -45,8 +45,13 @@ def run_values(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     if values.get("protocol") is None:
         values["quick"] = None
     if values.get("run_dir") is None and "seed" in values:
-        values["run_dir"] = str(Path("runs", str(values["name"]), variant(overrides), f"seed{values['seed']}"))
+        values["run_dir"] = str(run_dir(values, overrides))
     return values
+
+
+def run_dir(values: dict[str, Any], overrides: Sequence[str]) -> Path:
+    """The folder of a run: the one that is given, or else named from what was overridden."""
+    return Path(values.get("run_dir") or Path("runs", str(values["name"]), variant(overrides), f"seed{values['seed']}"))
 
 
 def takes_no_score(protocol: Any) -> bool:

@@ -31,45 +31,71 @@ VALUE_FLAGS = {
 SHORT = {"-cd": "--config-dir", "-c": "--cfg", "-p": "--package", "-i": "--info"}
 
 
+EXTRAS = {
+    "hydra/launcher=joblib": "sweep",
+    "hydra/sweeper=optuna": "sweep",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+}
+"""What needs an extra of the package, and which."""
+
+
+def needs_extra(choice: str) -> str:
+    """What to say where the extra of a choice is not installed."""
+    return f"{choice} needs the extra {EXTRAS[choice]}, which is not installed: pip install 'sngan[{EXTRAS[choice]}]'"
+
+
 def configs() -> Path:
     """The folder of the YAML files: inside an installed package, beside it in a checkout."""
     package = Path(sngan.__file__).parent
     return next(folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir())
 
 
-def run(command: str, task: Callable[[DictConfig], Any], argv: list[str]) -> int:
-    """Runs `task` on the composed config, once or for each job of a sweep, and returns the exit code.
+def run(
+    command: str, task: Callable[[DictConfig], Any], argv: list[str], *, folder: Callable[[DictConfig], Path] | None = None
+) -> int:
+    """Runs `task` on the composed config, once or for each job of a sweep, and returns the exit code: 2 after a user's mistake.
 
-    A job that raises `UserError` leaves its message and the others go on; the exit code is then 2.
+    `folder` says where the task leaves what becomes of it, for a sweep to look.
     """
-    n_failed = 0
+    words = overrides_first(argv)
+    if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
+        from sngan.cli.search import register_sweeper
+        from sngan.cli.sweep import run_sweep
 
-    def job(cfg: DictConfig) -> Any:
-        nonlocal n_failed
+        register_sweeper()
+        _refuse_swept_sweeps(words)
+        return run_sweep(command, words, task, folder)
+    _refuse_without_sweep(words)
+    failed = False
+
+    def job(cfg: DictConfig) -> None:
+        nonlocal failed
         try:
-            with readable_errors(command, argv):
-                return task(cfg)
+            with readable_errors(command, words):
+                task(cfg)
         except UserError as error:
             print(f"sngan: {error}", file=sys.stderr)
-            n_failed += 1
-            return None
+            failed = True
 
-    words = overrides_first(argv)
-    _refuse_swept_sweeps(words)
+    call_hydra(command, job, words)
+    return 2 if failed else 0
+
+
+def call_hydra(command: str, job: Callable[[DictConfig], Any], words: list[str]) -> None:
+    """Lets Hydra do what the words say, with `job` as the application; raises `UserError` for what is wrong with them."""
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["sngan", *words]
     # Hydra prints what it catches unless this is set; with it, errors reach `readable_errors`
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with readable_errors(command, argv):
+        with readable_errors(command, words):
             hydra.main(version_base="1.3", config_path=str(configs()), config_name=command)(job)()
     finally:
         sys.argv = before[0]
         os.environ.pop("HYDRA_FULL_ERROR")
         if before[1] is not None:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
-        _remove_sweep_file()
-    return 2 if n_failed else 0
 
 
 def overrides_first(argv: list[str]) -> list[str]:
@@ -110,14 +136,11 @@ def _refuse_swept_sweeps(words: Sequence[str]) -> None:
                     )
 
 
-def _remove_sweep_file() -> None:
-    """Hydra notes every sweep in a file of its own, of which ours have no use."""
-    folder = Path("runs/.sweep")
-    if folder.is_dir():
-        (folder / "multirun.yaml").unlink(missing_ok=True)
-        for empty in (folder, folder.parent):
-            if not any(empty.iterdir()):
-                empty.rmdir()
+def _refuse_without_sweep(words: Sequence[str]) -> None:
+    """Raises `UserError` for words that mean something in a sweep alone: Hydra would run a single job without a word."""
+    for word in words:
+        if word.partition("=")[0] in ("hydra/launcher", "hydra/sweeper", "sweep"):
+            raise UserError(f"{word} is for sweeps: add -m")
 
 
 @contextmanager
@@ -129,6 +152,8 @@ def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if error.options is None or not group:
             raise UserError(_first_line(error)) from None
+        if f"{group}={choice}" in EXTRAS:
+            raise UserError(needs_extra(f"{group}={choice}")) from None
         raise UserError(f"{group}={choice}: no such choice; {nearest(choice, error.options)}") from None
     except OverrideParseException as error:
         raise UserError(
@@ -142,6 +167,10 @@ def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is needed; give {error.full_key}=…") from None
     except (HydraException, OmegaConfBaseException) as error:
+        if "INTERVAL_SWEEP" in str(error):
+            raise UserError(
+                "interval(…) is something to search in: add hydra/sweeper=optuna, or list values as in loss=hinge,bce"
+            ) from None
         raise UserError(_first_line(error)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"a config file is not YAML: {' '.join(str(error).split())}") from None
@@ -154,6 +183,9 @@ def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
 
 def _unknown_key(key: str, command: str, words: Sequence[str]) -> str:
     """What to say of a key that does not exist: the keys that do, beside where it would be."""
+    for group, choices in (("launcher", "joblib, submitit_local or submitit_slurm"), ("sweeper", "optuna")):
+        if key.startswith(f"hydra.{group}."):
+            return f"{key}: no such key of this {group}; choose another with hydra/{group}=…, as {choices}"
     tree = _keys(command, words)
     parents, prefix = key.lstrip("+~").split("."), ""
     while len(parents) > 1 and isinstance(tree.get(parents[0]), dict):

@@ -37,7 +37,7 @@ from sngan.provenance import sha256_of, versions
 from sngan.training.schedule import due
 from sngan.training.state import TrainState, build_discriminator, build_generator
 
-FORMAT = "sngan-checkpoint-2"
+FORMAT = "sngan-checkpoint-3"
 MANIFEST = "checkpoint.json"
 
 GENERATORS = {"ema": "generator.safetensors", "raw": "generator_raw.safetensors"}

@@ -72,11 +72,8 @@ def why_not(part: str, device: torch.device) -> str | None:
         case "cuda":
             if not importlib.util.find_spec("triton"):
                 return "compiling for a GPU needs the package triton"
-            return (
-                None
-                if torch.cuda.get_device_capability(device) >= (7, 0)
-                else "compiling needs a GPU of compute capability 7.0 or more"
-            )
+            able = torch.cuda.get_device_capability(device) >= (7, 0)
+            return None if able else "compiling needs a GPU of compute capability 7.0 or more"
         case "cpu":
             compiler = os.environ.get("CXX", "clang++" if shutil.which("clang++") and not shutil.which("g++") else "g++")
             return None if shutil.which(compiler) else f"compiling needs a C++ compiler, and there is no {compiler}"
@@ -106,7 +103,11 @@ def build(kind: Kind, state: TrainState, game: Game) -> Engine:
             network.compile(dynamic=False)
 
     def play(inputs: Inputs) -> Stats:
-        return train_step(state, game, inputs)
+        try:
+            return train_step(state, game, inputs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"engine={kind}: torch could not compile these networks ({reason}); use engine=eager") from error
 
     return CapturedStep(play) if "graph" in PARTS[kind] else play
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sngan.evaluation.pictures import write_png
 from sngan.files import append_line, read_lines, replace
+from sngan.training.board import Board
 
 
 class History:
@@ -62,20 +63,14 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, *, step: int, steps: int, images_per_step: int):
-        from torch.utils.tensorboard import SummaryWriter
-
         self.folder = folder
         (folder / "samples").mkdir(exist_ok=True)
         _forget_after(folder / "scalars.jsonl", step)
         _forget_after(folder / "metrics.jsonl", step)
-        self._tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
+        self.board = Board(folder, step=step)
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
         self._steps, self._images_per_step = steps, images_per_step
         self._since = (time.monotonic(), step)
-
-    def config(self, text: str) -> None:
-        """Shows the run's config, JSON, in TensorBoard."""
-        self._tensorboard.add_text("config", f"```json\n{text}\n```")
 
     def advance(self) -> None:
         """One step is done."""
@@ -88,10 +83,8 @@ class RunLog:
         self._since = (now, step)
         values = {**values, "images_per_s": speed * self._images_per_step}
         append_line(self.folder / "scalars.jsonl", {"step": step, **values, "sigma": sigmas})
-        for name, value in values.items():
-            self._tensorboard.add_scalar(f"train/{name}", value, step)
-        for layer, value in sigmas.items():
-            self._tensorboard.add_scalar(f"sigma/{layer}", value, step)
+        self.board.scalars(step, "train", values)
+        self.board.scalars(step, "sigma", sigmas)
         shown = {name: f"{values[name]:.3f}" for name in ("D_loss", "G_loss") if name in values} | {
             "img/s": f"{values['images_per_s']:.0f}"
         }
@@ -114,14 +107,18 @@ class RunLog:
 
     def image(self, step: int, grid: Tensor) -> None:
         """Records a grid of samples, uint8 [C, H, W]."""
-        write_png(grid, self.folder / "samples" / f"step-{step:08d}.png")
-        self._tensorboard.add_image("samples", grid, step)
+        write_png(grid, self.picture(step))
+        self.board.image(step, grid)
+
+    def picture(self, step: int) -> Path:
+        """Where the grid of a step is."""
+        return self.folder / "samples" / f"step-{step:08d}.png"
 
     def scores(self, step: int, record: dict[str, Any]) -> None:
         """Records a score with its protocol."""
         append_line(self.folder / "metrics.jsonl", record)
-        for name, value in record["scores"].items():
-            self._tensorboard.add_scalar(f"{record['role']}/{name}", value, step)
+        self.board.scalars(step, record["role"], record["scores"])
+        self.board.flush()
         self.say(f"step {step}: {describe(record['scores'])}  ({record['weights']} weights)")
 
     def say(self, message: str) -> None:
@@ -132,7 +129,7 @@ class RunLog:
     def close(self) -> None:
         """Ends the bar and flushes the events."""
         self._bar.close()
-        self._tensorboard.close()
+        self.board.close()
 
 
 def describe(scores: dict[str, float]) -> str:

@@ -18,8 +18,10 @@ from sngan.registry import build
 from sngan.training import checkpoint, engine
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
+from sngan.training.log import describe
 from sngan.training.precision import check_precision, precision
 from sngan.training.recorder import Recorder
+from sngan.training.result import Result, finished
 from sngan.training.run_folder import RunFolder
 from sngan.training.schedule import due, learning_rate, set_learning_rate
 from sngan.training.state import TrainState, build_networks, initial_state
@@ -34,15 +36,26 @@ Scores = dict[str, float]
 def train(config: Config) -> dict[str, Scores]:
     """Trains, or continues, the run that the config describes; gives the full scores of its 'last' and 'best' checkpoints ({} if unscored).
 
-    Everything is checked before the first step and before anything is written. SIGINT and SIGTERM save and raise `Interrupted`.
-    Raises `UserError` for what cannot be done, and when a loss is no longer finite.
+    Everything is checked before the first step and before anything is written. A run that is finished already is left as it is, and says
+    so. SIGINT and SIGTERM save and raise `Interrupted`. Raises `UserError` for what cannot be done, and when a loss is no longer finite.
     """
     device = devices.resolve(config.device)
     check_precision(config.precision, device)
     with distributed.process_group(device), StopRequest() as stop, ExitStack() as opened:
+        result = distributed.from_first_rank(finished(config))
+        if result:
+            return _already(config, result)
         with stop.at_once():
             prepared = _prepare(config, device, opened, stop)
         return _play(config, *prepared, stop)
+
+
+def _already(config: Config, result: Result) -> dict[str, Scores]:
+    """Says that there is nothing to do, and gives the scores of then."""
+    scores = {which: record["scores"] for which, record in result["scores"].items()}
+    if distributed.rank() == 0:
+        print(f"{config.run_dir} is finished: {describe(scores['last']) if scores else f'{config.steps} steps'}", flush=True)
+    return scores
 
 
 def _prepare(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import shlex
+from contextlib import suppress
+from types import TracebackType
 from typing import Any, Literal, Self
 
 import torch
@@ -23,11 +25,13 @@ from sngan.provenance import versions
 from sngan.training import checkpoint
 from sngan.training.engine import Choice
 from sngan.training.log import History, RunLog, describe
+from sngan.training.result import write_result
 from sngan.training.run_folder import RunFolder
 from sngan.training.state import TrainState
 from sngan.training.stop import Interrupted, StopRequest
 
 Role = Literal["quick", "full"]
+Record = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +59,12 @@ class Recorder:
         self.config, self.spec, self.run, self.scorer, self.state, self.stop = config, spec, run, scorer, state, stop
         self._protocols: dict[Role, Protocol | None] = {"quick": config.quick, "full": config.protocol}
         self.device = next(state.G.parameters()).device
-        run.begin({"from_step": state.step, "device": str(self.device), "engine": engine.kind, "versions": versions()})
+        self._first_step = state.step
+        self._scored: dict[str, Record] = {}
+        shown = run.begin({"from_step": state.step, "device": str(self.device), "engine": engine.kind, "versions": versions()})
         self.log = RunLog(run.path, step=state.step, steps=config.steps, images_per_step=config.d_steps * config.batch)
-        self.log.config(config.model_dump_json(indent=2))
+        if not shown:
+            self.log.board.describe(config.model_dump(mode="json"), state.step)
         if engine.reason:
             self.log.say(f"engine {engine.kind}: {engine.reason}")
         self.history = History()
@@ -116,6 +123,8 @@ class Recorder:
             )
         self.check_sigmas()
         try:
+            self.run.seconds()
+            self.log.board.flush()
             checkpoint.save(self.state, self.config, self.spec, self.run.checkpoints)
             checkpoint.prune(self.run.checkpoints, self.config.keep, self.best_step())
         except OSError as error:
@@ -125,7 +134,12 @@ class Recorder:
             ) from None
 
     def samples(self) -> None:
-        """Writes a grid of samples from latents that stay the same during the run; labels go 0, 1, … along the rows."""
+        """Writes a grid of samples from latents that stay the same during the run; labels go 0, 1, … along the rows.
+
+        A session that begins at this step finds the grid of the one before.
+        """
+        if self.state.step == self._first_step and self.log.picture(self.state.step).exists():
+            return
         G, _ = prepared(bake(self.state.G_ema), self.config, "ema")
         z = latents(N_SHOWN, G.z_dim, seed=self.config.seed)
         y = balanced_labels(N_SHOWN, self.spec.n_classes)
@@ -141,13 +155,18 @@ class Recorder:
             self.save()
 
     def best_step(self) -> int | None:
-        """The step of the best quick score so far, by the protocol's first metric; None without scores."""
-        best: tuple[int, float] | None = None
+        """The step of the best quick score so far, None without scores."""
+        best = self.best_quick()
+        return best["step"] if best else None
+
+    def best_quick(self) -> Record | None:
+        """The record of the best quick score so far, by the protocol's first metric; None without scores."""
+        best: Record | None = None
         for line in self._records("quick"):
             name, value = next(iter(line["scores"].items()))
-            if best is None or better(name, value, best[1]):
-                best = line["step"], value
-        return best[0] if best else None
+            if best is None or better(name, value, best["scores"][name]):
+                best = line
+        return best
 
     def full_scores(self) -> dict[str, dict[str, float]]:
         """Scores the last checkpoint, and the one that the quick score found best, by `config.protocol`, each once.
@@ -157,13 +176,15 @@ class Recorder:
         saved = checkpoint.steps_saved(self.run.checkpoints)
         best = self.best_step()
         chosen = {"last": self.state.step, "best": best if best in saved and best is not None else self.state.step}
-        for step in dict.fromkeys(chosen.values()):
+        for step in sorted(set(chosen.values())):  # TensorBoard drops what lies behind a step that follows
             if not self._is_recorded("full", step):
                 opened = checkpoint.open_checkpoint(saved[step])
                 G = checkpoint.load_generator(opened).to(self.device)
                 self._score(G, "full", step, generator=opened.sha256[checkpoint.GENERATORS["ema"]])
-        scored = {line["step"]: line["scores"] for line in self._records("full")}
-        return {which: scored[step] for which, step in chosen.items()} if set(chosen.values()) <= scored.keys() else {}
+        scored = {line["step"]: line for line in self._records("full")}
+        if set(chosen.values()) <= scored.keys():
+            self._scored = {which: scored[step] for which, step in chosen.items()}
+        return {which: record["scores"] for which, record in self._scored.items()}
 
     def say_goodbye(self, scores: dict[str, dict[str, float]]) -> None:
         """Says how the run ended, and where to look."""
@@ -192,8 +213,20 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.log.close()
+        with suppress(*((OSError, UserError) if error else ())):  # a full disk is told by the error that it caused
+            write_result(
+                self.run.path,
+                error,
+                step=self.state.step,
+                steps=self.config.steps,
+                seconds=self.run.seconds(),
+                scores=self._scored,
+                quick=self.best_quick(),
+                config=self.config.model_dump(mode="json"),
+                device=str(self.device),
+            )
 
     def _score(self, G: Generator, role: Role, step: int, **known: str) -> None:
         """Takes and records a score, with what else is known of G, unless a stop is asked for before it is there."""
@@ -213,7 +246,7 @@ class Recorder:
     def _is_recorded(self, role: Role, step: int) -> bool:
         return any(line["step"] == step for line in self._records(role))
 
-    def _records(self, role: Role) -> list[dict[str, Any]]:
+    def _records(self, role: Role) -> list[Record]:
         """This run's own scores, as far as they were taken in the way that is asked for now."""
         how = self._how(role)
         lines = (line for line in read_lines(self.run.path / "metrics.jsonl") if line.get("role") == role)

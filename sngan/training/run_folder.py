@@ -4,6 +4,7 @@ runs/<name>/<variant>/seed0/
     config.json     what was asked for         run.json       each session: where it began, on what, with which software
     scalars.jsonl   one line every log_every   metrics.jsonl  one line a score
     samples/        checkpoints/               TensorBoard events
+    result.json     how the last session ended: none while a run goes on, or after a kill
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
@@ -19,6 +21,8 @@ from sngan.config import Config
 from sngan.errors import UserError
 from sngan.files import read_json, write_json
 from sngan.training.checkpoint import Checkpoint, latest, open_checkpoint, steps_saved
+
+RESULT, TRACEBACK = "result.json", "traceback.txt"
 
 FREE = {
     "run_dir",
@@ -59,10 +63,10 @@ class RunFolder:
         try:
             self._created = [path for path in (lock, self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock: IO[str] = lock.open("w")
             for folder in (self.path / "samples", self.checkpoints):
                 if folder.exists() and not folder.is_dir():
                     raise NotADirectoryError(None, f"{folder.name} is a file")
+            self._lock: IO[str] = lock.open("w")
         except OSError as error:
             self._remove_created()
             raise UserError(f"run_dir={self.path} cannot be written ({error.strerror}); give another run_dir=DIR") from None
@@ -93,12 +97,26 @@ class RunFolder:
                 "make room, keep fewer (keep.last, keep.every), or give another run_dir=DIR"
             )
 
-    def begin(self, session: dict[str, Any]) -> None:
-        """Writes the config, and adds this session to run.json."""
+    def begin(self, session: dict[str, Any]) -> bool:
+        """Writes the config, adds this session to run.json, and removes the result of the one before.
+
+        Gives whether the session before had the same config.
+        """
         self._begun = True
-        write_json(self.path / "config.json", self.config.model_dump(mode="json"))
-        sessions = (read_json(self.path / "run.json") or {}).get("sessions", [])
-        write_json(self.path / "run.json", {"sessions": [*sessions, session]})
+        self._sessions = [*(read_json(self.path / "run.json") or {}).get("sessions", []), session]
+        self._started = time.monotonic()
+        config, before = self.config.model_dump(mode="json"), read_json(self.path / "config.json")
+        write_json(self.path / "config.json", config)
+        for name in (RESULT, TRACEBACK):
+            (self.path / name).unlink(missing_ok=True)
+        self.seconds()
+        return bool(config == before)
+
+    def seconds(self) -> float:
+        """How long all sessions took until now; run.json takes note of it, so that a kill loses no more of it than of the training."""
+        self._sessions[-1]["seconds"] = round(time.monotonic() - self._started, 3)
+        write_json(self.path / "run.json", {"sessions": self._sessions})
+        return round(sum(session.get("seconds", 0.0) for session in self._sessions), 3)
 
     def close(self) -> None:
         """Lets other processes open the folder; what opening it made is removed if the run did not begin."""
@@ -136,15 +154,15 @@ class RunFolder:
             )
 
 
-def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
-    """The keys of two configs whose values differ, each as `key: before -> after`; keys in `FREE` are left out."""
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "", *, free: set[str] = FREE) -> list[str]:
+    """The keys of two configs whose values differ, each as `key: before -> after`; those in `free` are left out."""
     changes = []
     for name in sorted(before.keys() | after.keys()):
         key, old, new = prefix + name, before.get(name), after.get(name)
-        if key in FREE or old == new:
+        if key in free or old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            changes += differences(old, new, f"{key}.")
+            changes += differences(old, new, f"{key}.", free=free)
         else:
             changes.append(f"{key}: {json.dumps(old)} -> {json.dumps(new)}")
     return changes

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from sngan import distributed
+
+ECHO = 1.0
+"""Seconds in which signals count as one: Ctrl-C reaches all processes of a terminal, and torchrun and sweeps pass it on to the same ones."""
 
 
 class Interrupted(BaseException):
@@ -20,9 +24,10 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """Listens for SIGINT and SIGTERM while it is entered; the first one is remembered, a second one interrupts at once."""
+    """Listens for SIGINT and SIGTERM while it is entered; the first one is remembered, a second one, no echo of it, interrupts at once."""
 
     signum: int | None = None
+    _since = 0.0
 
     def __init__(self) -> None:
         self._at_once = False
@@ -55,6 +60,8 @@ class StopRequest:
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         again = self.signum is not None
-        self.signum = signum
+        if again and time.monotonic() - self._since < ECHO:
+            return
+        self.signum, self._since = signum, time.monotonic()
         if self._at_once or again:
             raise Interrupted(signum)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ from conftest import TINY, finished_run
 from sngan import __version__
 from sngan.__main__ import COMMANDS, main
 from sngan.files import read_lines
-from sngan.training.checkpoint import steps_saved
 
 Capture = pytest.CaptureFixture[str]
 
@@ -77,6 +75,16 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "-m", "loss=hinge,bce", "steppes=1"], "unknown key steppes; did you mean steps?"),
         (["train", "-m", "experiment=shapes,adam_settings"], "adam_settings is a sweep itself and would lose its rows"),
         (["train", "-m", "loss=hing,bce"], "loss=hing: no such choice"),
+        (["train", "sweep=search"], "sweep=search is for sweeps: add -m"),
+        (["train", "hydra/launcher=joblib"], "hydra/launcher=joblib is for sweeps: add -m"),
+        (["train", "-m", "hydra/launcher=job"], "hydra/launcher=job: no such choice; did you mean joblib?"),
+        (["train", "-m", "hydra.launcher.n_jobs=2"], "hydra.launcher.n_jobs: no such key of this launcher"),
+        (["train", "-m", "seed=interval(0,1)"], "interval(…) is something to search in: add hydra/sweeper=optuna"),
+        (["train", "-m", "hydra/sweeper=optuna", "seed=1"], "nothing to search over"),
+        (["train", "-m", "sweep=search", "protocol=none"], "looks for the best quick score, and protocol=none takes none"),
+        (["train", "-m", "sweep=search", "evaluate_every=0"], "looks for the best quick score, and evaluate_every=0 takes none"),
+        (["train", "-m", "sweep=search", "hydra.sweeper.n_trials=many"], "hydra.sweeper.n_trials=many: input should be a whole"),
+        (["train", "device=cuda:x"], "device=cuda:x: input should be auto, cpu, cuda, cuda:N for the card of that number, or mps"),
         (["train", "protocol=null"], "a group takes the name of a choice"),
         (["train", "~run_dir"], "run_dir: this key cannot be left out"),
         (["train", "~plugins"], "plugins is missing"),
@@ -277,18 +285,6 @@ def test_pictures_of_a_larger_set_are_not_mixed_with_new_ones(trained: Path, cap
     assert main(["sample", f"run={trained}", "n=4", "out=pictures"]) == 0
     assert main(["sample", f"run={trained}", "n=2", "out=pictures"]) == 2
     assert "out=pictures holds pictures of another set (00002.png" in capsys.readouterr().err
-
-
-def test_a_sweep_gives_each_job_a_folder_and_goes_on_after_a_failure(capsys: Capture) -> None:
-    words = [*TINY, "protocol=none", "loss=hinge,bce", "optimizer.lr=1e-3,-1", "name=sweep"]
-    assert main(["train", *words, "-m"]) == 2
-    runs = sorted(path.parent.parent.name for path in Path("runs/sweep").glob("*/seed0/config.json"))
-    losses = sorted(json.loads(path.read_text())["loss"]["name"] for path in Path("runs/sweep").glob("*/seed0/config.json"))
-    assert losses == ["bce", "hinge"]
-    assert len(set(runs)) == 2
-    assert capsys.readouterr().err.count("sngan: optimizer.lr=-1") == 2
-    for path in Path("runs/sweep").glob("*/seed0"):
-        assert 6 in steps_saved(path / "checkpoints")
 
 
 def test_the_run_folder_is_named_from_the_config(capsys: Capture) -> None:

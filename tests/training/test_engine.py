@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,6 +158,16 @@ def test_compiling_without_a_compiler_is_an_error(tiny: Callable[..., Config], m
     with pytest.raises(UserError, match="engine=compile: compiling needs a C\\+\\+ compiler, and there is no no-such-compiler"):
         choose(tiny("engine=compile"), CPU)
     assert choose(tiny("steps=50000"), CPU) == ("eager", "compiling needs a C++ compiler, and there is no no-such-compiler")
+
+
+def test_a_compiler_that_does_not_compile_is_an_error_of_one_line(tmp_path: Path) -> None:
+    environment = {**os.environ, "CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
+    words = [sys.executable, "-m", "sngan", "train", *TINY, "protocol=none", "run_dir=run", "engine=compile"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("sngan: engine=compile: torch could not compile these networks (")
+    assert done.stderr.endswith("use engine=eager\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_refused_engine_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import sngan
-from conftest import TINY
+from conftest import TINY, event_steps
 from sngan import Config, UserError, train
 from sngan.files import read_lines
 from sngan.training import engine
@@ -249,6 +249,7 @@ def test_sigkill_at_any_moment_costs_nothing_but_time(tmp_path: Path) -> None:
     finish("killed")
     finish("whole")
     assert final_weights(tmp_path / "whole") == final_weights(tmp_path / "killed")
+    assert event_steps(tmp_path / "whole") == event_steps(tmp_path / "killed")
 
 
 def test_nan_stops_the_run_and_names_the_step_and_the_last_good_checkpoint(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +338,7 @@ def test_the_best_survives_a_kill_between_its_score_and_its_checkpoint(tiny: Tin
     taken = iter([scores[3], scores[6], scores[9], 1.0, 1.0, 1.0])  # the full scores, and the floor
     train(tiny("run_dir=run", "steps=9", "save_every=0"))
     assert list(steps_saved(Path("run/checkpoints"))) == [3, 9]
-    assert [line["step"] for line in read_lines(Path("run/metrics.jsonl")) if line["role"] == "full"] == [9, 3]
+    assert [line["step"] for line in read_lines(Path("run/metrics.jsonl")) if line["role"] == "full"] == [3, 9]
 
 
 def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
