@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
-from multiprocessing.pool import ThreadPool
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar
+from typing import Literal, NoReturn
 
 from pydantic import PositiveInt
 from torch import Tensor
@@ -16,13 +19,15 @@ from tqdm import tqdm
 
 from sngan.data.images import Images, ImageSpec, Source, Split
 from sngan.data.pictures import SUFFIXES, decode, read_picture
+from sngan.data.reading import CHUNK, live_as_long_as_the_run, worker_context
 from sngan.errors import UserError
 from sngan.provenance import sha256_of
 from sngan.registry import register
 
 log = logging.getLogger(__name__)
 
-Decoded = TypeVar("Decoded")
+MANY = 10_000
+"""Pictures that are worth the second which processes take to start."""
 
 
 @register("data", "image_folder")
@@ -90,18 +95,9 @@ class Pictures(Images):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Raises `UserError` that names the file when it cannot be decoded."""
-        return self._read(index, read_picture), self.labels[index]
-
-    def check(self, index: int) -> None:
-        """Raises for the files that cannot be read; resizing, which is the larger part for a small picture, is left out."""
-        self._read(index, decode)
-
-    def _read(self, index: int, how: Callable[[Path, int], Decoded]) -> Decoded:
         path = self.root / self.files[index]
-        try:
-            return how(path, self.resolution)
-        except Exception as error:  # decoders raise almost anything on bytes that they do not expect
-            raise UserError(f"{path} cannot be read: {error or type(error).__name__}") from error
+        with _naming(path):
+            return read_picture(path, self.resolution), self.labels[index]
 
     def sha256(self) -> str:
         """Of the files' names and bytes, and of the size they are brought to."""
@@ -144,18 +140,42 @@ def _labels(files: Sequence[str], classes: Sequence[str]) -> list[int]:
 
 
 def _errors(pictures: Pictures) -> dict[int, str]:
-    """Which pictures cannot be read, and why. Decoding needs no Python lock, so threads keep all cores busy."""
+    """Which pictures cannot be read, and why."""
+    n, pool = len(pictures), _pool(len(pictures))
+    chunks = [pictures.files[start : start + CHUNK] for start in range(0, n, CHUNK)]
+    try:
+        found = chain.from_iterable(pool.map(partial(_faults, pictures.root, pictures.resolution), chunks))
+        faults = enumerate(tqdm(found, total=n, desc="checking pictures", unit="image", delay=2, disable=None))
+        return {index: fault for index, fault in faults if fault}
+    finally:
+        pool.shutdown(cancel_futures=True)
 
-    def error_of(index: int) -> str:
+
+def _pool(n: int) -> Executor:
+    """Threads, or for many pictures processes: of a small picture most is Python's work, at which threads only hold each other up."""
+    cores = min(32, os.cpu_count() or 1)
+    if n < MANY:
+        return ThreadPoolExecutor(cores)
+    return ProcessPoolExecutor(cores, mp_context=worker_context(), initializer=live_as_long_as_the_run)
+
+
+def _faults(root: Path, resolution: int, files: Sequence[str]) -> list[str]:
+    """Why each file cannot be read, '' if it can. Nothing is resized, which for a small picture is a third of the work."""
+    faults = []
+    for file in files:
         try:
-            pictures.check(index)
+            with _naming(root / file):
+                decode(root / file, resolution)
+            faults.append("")
         except UserError as error:
-            return str(error)
-        return ""
+            faults.append(str(error))
+    return faults
 
-    n = len(pictures)
-    with ThreadPool(min(32, os.cpu_count() or 1)) as pool:
-        errors = tqdm(
-            pool.imap(error_of, range(n), chunksize=16), total=n, desc="checking pictures", unit="image", delay=2, disable=None
-        )
-        return {index: error for index, error in enumerate(errors) if error}
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Raises `UserError` that names the file for whatever decoding it raises."""
+    try:
+        yield
+    except Exception as error:  # decoders raise almost anything on bytes that they do not expect
+        raise UserError(f"{path} cannot be read: {error or type(error).__name__}") from error

@@ -29,8 +29,8 @@ def read(images: Images, batches: Iterable[list[int]], *, workers: int) -> Gener
         images,
         batch_sampler=batches,
         num_workers=workers,
-        multiprocessing_context=_context() if workers else None,
-        worker_init_fn=_live_as_long_as_the_run,
+        multiprocessing_context=worker_context() if workers else None,
+        worker_init_fn=live_as_long_as_the_run,
         generator=torch.Generator(),  # otherwise the loader draws a number from the global one
     )
     try:
@@ -56,7 +56,7 @@ def read_all(images: Images, spec: ImageSpec, *, workers: int) -> TensorImages:
     return TensorImages(pixels, labels)
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def worker_context() -> multiprocessing.context.BaseContext:
     """How workers start: from a clean server process, which inherits neither CUDA nor the locks of our threads, as a fork would.
 
     The server imports torch once, then forks in milliseconds; it serves all runs of this process and ends with it. Where there is
@@ -69,7 +69,8 @@ def _context() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _live_as_long_as_the_run(_worker: int) -> None:
+def live_as_long_as_the_run(_worker: int = 0) -> None:
+    """Makes this process, a worker, leave to the main one what a signal means, and end with it."""
     # Ctrl-C reaches the workers too, but the main process decides what it means: it may want further batches before it leaves
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler sends it to all processes at once; the main one ends its workers
