@@ -199,24 +199,8 @@ def test_fused_kernels_of_a_gpu_play_the_same_twenty_steps(kind: Kind) -> None:
     assert distance(eager, fused) < 1e-9
 
 
-@needs_a_gpu
-@pytest.mark.parametrize("kind", ["eager", "graph"])
-def test_statistics_of_a_step_are_left_alone_by_later_ones(kind: Kind) -> None:
-    config = compose(TINY)
-    state = initial_state(config, *build_networks(config, ImageSpec(32, 3, 0)), gpu())
-    play = engine.build(kind, state, Game(build("loss", config.loss), None, None, 0.9))
-    steps = [inputs(config, step, gpu(), torch.float32) for step in range(8)]
-    for step in steps[:5]:
-        play(step)
-    stats = play(steps[5])
-    before = {name: value.item() for name, value in stats.items()}
-    play(steps[6])
-    assert before == {name: value.item() for name, value in stats.items()}
-
-
-@needs_a_gpu
-@pytest.mark.parametrize("kind", ["eager", "compile", "graph", "compiled_graph"])
-def test_nothing_waits_for_the_gpu_between_logs(kind: Kind) -> None:
+def warmed_up(kind: Kind) -> tuple[engine.Engine, list[Inputs]]:
+    """An engine on the GPU that has played five steps, and the inputs of three more."""
     torch._dynamo.reset()
     config = compose(TINY)
     state = initial_state(config, *build_networks(config, ImageSpec(32, 3, 0)), gpu())
@@ -224,9 +208,26 @@ def test_nothing_waits_for_the_gpu_between_logs(kind: Kind) -> None:
     steps = [inputs(config, step, gpu(), torch.float32) for step in range(8)]
     for step in steps[:5]:
         play(step)
+    return play, steps[5:]
+
+
+@needs_a_gpu
+@pytest.mark.parametrize("kind", ["eager", "graph"])
+def test_statistics_of_a_step_are_left_alone_by_later_ones(kind: Kind) -> None:
+    play, steps = warmed_up(kind)
+    stats = play(steps[0])
+    before = {name: value.item() for name, value in stats.items()}
+    play(steps[1])
+    assert before == {name: value.item() for name, value in stats.items()}
+
+
+@needs_a_gpu
+@pytest.mark.parametrize("kind", ["eager", "compile", "graph", "compiled_graph"])
+def test_nothing_waits_for_the_gpu_between_logs(kind: Kind) -> None:
+    play, steps = warmed_up(kind)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for step in steps[5:]:
+        for step in steps:
             play(step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
