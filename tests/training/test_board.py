@@ -12,7 +12,7 @@ import torch
 from conftest import event_steps, events
 from sngan import Config, train
 from sngan.files import read_lines
-from sngan.training import loop
+from sngan.training import engine
 from sngan.training.board import LAYOUT, flat
 from sngan.training.state import TrainState
 
@@ -20,14 +20,14 @@ Tiny = Callable[..., Config]
 
 
 def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    play = loop.train_step
+    play = engine.train_step
 
     def fragile(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
         if state.step == step:
             raise RuntimeError("the power went out")
         return play(state, *args, **kwargs)
 
-    monkeypatch.setattr(loop, "train_step", fragile)
+    monkeypatch.setattr(engine, "train_step", fragile)
 
 
 def test_curves_are_those_of_the_files(tiny: Tiny) -> None:

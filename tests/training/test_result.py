@@ -16,7 +16,7 @@ import torch
 from sngan import Config, UserError, train
 from sngan.data.shapes import Shapes
 from sngan.files import read_lines
-from sngan.training import loop
+from sngan.training import engine
 from sngan.training.result import finished, write_failure
 from sngan.training.run_folder import RunFolder
 from sngan.training.state import TrainState
@@ -31,14 +31,14 @@ def result(run: str = "run") -> dict[str, Any]:
 
 def at_step(step: int, act: Callable[[TrainState], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Something happens before a step is played."""
-    play = loop.train_step
+    play = engine.train_step
 
     def watched(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
         if state.step == step:
             act(state)
         return play(state, *args, **kwargs)
 
-    monkeypatch.setattr(loop, "train_step", watched)
+    monkeypatch.setattr(engine, "train_step", watched)
 
 
 def break_down(state: TrainState) -> None:
