@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -122,7 +123,7 @@ def in_its_own_process(what: str, size: int, device: str) -> dict[str, Any]:
 
 
 def write_pictures(folder: Path, n: int) -> None:
-    """PNG files of 1,000 different shapes in ten sub-folders; just written, they are in the system's cache of files."""
+    """PNG files of 1,000 different shapes in ten sub-folders, on the disk and in the system's cache of files."""
     drawn: Source = sngan.build("data", sngan.compose(["data=shapes", "data.n_train=1000"]).data)
     shapes = drawn.load("train")
     files = []
@@ -134,6 +135,7 @@ def write_pictures(folder: Path, n: int) -> None:
         (folder / f"class{i}").mkdir()
     for i in trange(n, desc="writing pictures", unit="file", delay=2, leave=False, disable=None):
         (folder / f"class{i % 10}" / f"{i:07d}.png").write_bytes(files[i % len(files)])
+    os.sync()  # or they would be written to the disk while reading is measured
 
 
 if __name__ == "__main__":
