@@ -30,8 +30,9 @@ from sngan.data.batches import Batches
 from sngan.data.images import Source, TensorImages
 from sngan.training.engine import build as build_engine
 from sngan.training.inputs import InputStream
+from sngan.training.optimizer import trained
 from sngan.training.precision import precision
-from sngan.training.state import build_networks, initial_state, trained
+from sngan.training.state import build_networks, initial_state
 from sngan.training.step import Game
 
 BATCH = {"resolution": 8, "pictures": 64}

@@ -17,8 +17,9 @@ from sngan.registry import build
 from sngan.training import engine
 from sngan.training.fakes import TOGETHER_ON
 from sngan.training.inputs import InputStream
+from sngan.training.optimizer import trained
 from sngan.training.precision import precision
-from sngan.training.state import TrainState, build_networks, initial_state, trained
+from sngan.training.state import TrainState, build_networks, initial_state
 from sngan.training.step import Game, Inputs
 
 

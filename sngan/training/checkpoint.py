@@ -34,6 +34,7 @@ from sngan.files import read_json
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
 from sngan.provenance import sha256_of, versions
+from sngan.training.optimizer import restore_moments
 from sngan.training.schedule import due
 from sngan.training.state import TrainState, build_discriminator, build_generator
 
@@ -133,11 +134,10 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
     try:
         moments = torch.load(checkpoint.file("state.pt"), map_location="cpu", weights_only=True)
         for name, optimizer in (("G_optimizer", state.G_optimizer), ("D_optimizer", state.D_optimizer)):
-            optimizer.load_state_dict({"state": moments[name], "param_groups": optimizer.state_dict()["param_groups"]})
+            restore_moments(optimizer, moments[name])
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"checkpoint {checkpoint.path}: state.pt does not fit ({type(error).__name__}); remove the folder"
-        ) from None
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+        raise UserError(f"checkpoint {checkpoint.path}: state.pt does not fit ({reason}); remove the folder") from None
     state.step = checkpoint.step
 
 

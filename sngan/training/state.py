@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from sngan import distributed
-from sngan.config import Config, Optimizer
+from sngan.config import Config
 from sngan.data.images import ImageSpec
 from sngan.generators.generator import Generator
 from sngan.layers.normalization import activation_norm, normalized
 from sngan.layers.normalized import Normalized
 from sngan.registry import build
 from sngan.regularizers.regularizer import Regularizer
+from sngan.training.optimizer import adam
 
 
 @dataclass
@@ -81,16 +82,4 @@ def initial_state(config: Config, G: Normalized[Generator], D: Normalized[nn.Mod
         network.to(device).to(memory_format=torch.channels_last)  # in place; 1.2x on convolutions, CPU and GPU
         distributed.broadcast(network)
     G_ema = copy.deepcopy(G).requires_grad_(False).eval()
-    return TrainState(G, D, G_ema, _adam(G, config.optimizer, device), _adam(D, config.optimizer, device))
-
-
-def trained(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are not frozen."""
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-
-def _adam(network: nn.Module, options: Optimizer, device: torch.device) -> torch.optim.Adam:
-    # the rate is a tensor so that a schedule fills it in place, which captured and compiled steps need
-    lr = torch.tensor(options.lr, device=device)
-    on_gpu = device.type == "cuda"  # where a step may be captured
-    return torch.optim.Adam(trained(network), lr=lr, betas=options.betas, fused=True, capturable=on_gpu)
+    return TrainState(G, D, G_ema, adam(G, config.optimizer, device), adam(D, config.optimizer, device))

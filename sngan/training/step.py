@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from sngan import distributed
 from sngan.layers.normalized import Normalized
 from sngan.losses.loss import Loss
 from sngan.regularizers.regularizer import Batch, Regularizer
 from sngan.training.fakes import fakes
-from sngan.training.state import TrainState, trained
+from sngan.training.optimizer import descend, trained
+from sngan.training.state import TrainState
 
 Weights = dict[str, Tensor] | None
 """Normalised weights shared by all forwards of one version of the parameters; None: each forward normalises for itself."""
@@ -115,17 +115,6 @@ def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tenso
 def shared_weights(network: Normalized, *, update: bool) -> Weights:
     """The network's weights for all forwards until its parameters change; None if each forward is to normalise for itself."""
     return None if network.iterates_per_forward else network.normalize(update=update)
-
-
-def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """One optimiser step of `network` on the gradient of `objective`, averaged over ranks; nothing else gets a gradient."""
-    parameters = trained(network)
-    gradients = torch.autograd.grad(objective, parameters)
-    distributed.average(gradients)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
 
 
 @torch.no_grad()

@@ -1,0 +1,87 @@
+"""Where gradients and moments meet an optimiser: the only place, because what meets there must be laid out alike.
+
+Fused kernels walk raw memory. A gradient or a moment in another memory order than its parameter's would be applied permuted, without a
+word on a CPU, and is refused on a GPU; one of another shape would be read and written past its end. Both are made to fit, or refused, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sngan import distributed
+from sngan.config import Optimizer
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def adam(network: nn.Module, options: Optimizer, device: torch.device) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2015) for the parameters of `network` that are trained, its update one fused kernel."""
+    # the rate is a tensor so that a schedule fills it in place, which captured and compiled steps need
+    lr = torch.tensor(options.lr, device=device)
+    on_gpu = device.type == "cuda"  # where a step may be captured
+    return torch.optim.Adam(trained(network), lr=lr, betas=options.betas, fused=True, capturable=on_gpu)
+
+
+def trained(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """One optimiser step of `network` on the gradient of `objective`, averaged over ranks; nothing else gets a gradient."""
+    parameters = trained(network)
+    gradients = torch.autograd.grad(objective, parameters)
+    distributed.average(gradients)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = laid_out_as(parameter, gradient)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, Any]]) -> None:
+    """Gives an optimiser the `state_dict()["state"]` of another one for the same parameters: all of them, or none before the first step.
+
+    Raises `ValueError` for moments of other parameters, of another shape or type, missing ones, and what is no moment.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if moments and sorted(moments) != list(range(len(parameters))):
+        raise ValueError(f"it holds the moments of {len(moments)} parameters, and there are {len(parameters)}")
+    fitted = {i: _fitted(moments[i], parameter) for i, parameter in enumerate(parameters)} if moments else {}
+    optimizer.load_state_dict({"state": fitted, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """`tensor` in the memory order of `parameter`; itself where it is so already, else a copy.
+
+    `torch.autograd.grad` gives a gradient in whatever order its last operation made it: a penalty's double backward makes contiguous ones
+    for channels_last weights. (Autograd's own rule, that a gradient is laid out as its parameter, binds `backward` alone.)
+    """
+    assert (tensor.shape, tensor.dtype) == (parameter.shape, parameter.dtype), (tensor.shape, tensor.dtype, parameter.shape)
+    if _strides(tensor) == _strides(parameter):
+        return tensor
+    return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+
+
+def _strides(tensor: Tensor) -> list[int]:
+    """Those that matter: along a dimension of one entry nothing is ever stepped."""
+    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
+
+
+def _fitted(moments: Mapping[str, Any], parameter: Tensor) -> dict[str, Tensor]:
+    """Adam's moments of one parameter, laid out as it is, and its count of steps, a scalar."""
+    if set(moments) != {"step", *MOMENTS}:
+        raise ValueError(f"Adam keeps step, {', '.join(MOMENTS)}, not {', '.join(map(str, moments))}")
+    step = torch.as_tensor(moments["step"], dtype=torch.float32)
+    if step.shape != ():
+        raise ValueError("a count of steps is no number")
+    fitted = {"step": step}
+    for name in MOMENTS:
+        moment = moments[name]
+        if not isinstance(moment, Tensor) or (moment.shape, moment.dtype) != (parameter.shape, parameter.dtype):
+            raise ValueError(f"a moment is not of its parameter's shape {list(parameter.shape)} and type")
+        fitted[name] = laid_out_as(parameter, moment.to(parameter.device))
+    return fitted
