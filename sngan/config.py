@@ -167,6 +167,10 @@ class Keep(Section):
     every: NonNegativeInt
 
 
+Rounding = Literal["inverse", "nearest", "truncate"]
+"""Of images in [-1, 1] to 256 levels (`sngan.evaluation.rounding`)."""
+
+
 class Protocol(Section):
     """How a score is taken; its parts are in the score's name and record."""
 
@@ -184,6 +188,8 @@ class Protocol(Section):
     """Into how many parts the samples of a draw are split for the Inception score."""
     n_precision_recall: Annotated[int, Field(ge=4)]
     """Of how many samples and real images, the first ones, precision and recall are taken at most: their cost is the square of it."""
+    rounding: Literal["auto"] | Rounding
+    """Of samples to 256 levels; auto: what undoes the scaling of the run's real images. Records hold what it was."""
     seed: Seed
     """Of the samples' latents."""
 

@@ -15,7 +15,7 @@ import sngan
 PACKAGE = Path(sngan.__file__).parent
 
 ORDER = [
-    {"errors", "files", "provenance", "randomness"},
+    {"errors", "files", "provenance", "randomness", "earlier"},
     {"registry", "config", "distributed", "devices"},
     {"layers"},
     {"generators", "discriminators", "losses", "regularizers", "data", "evaluation.extractors"},
@@ -27,6 +27,7 @@ ORDER = [
         "training.inputs",
         "evaluation.fidelity",
         "evaluation.protocol",
+        "evaluation.rounding",
         "evaluation.sampling",
         "evaluation.pictures",
         "evaluation.figures",

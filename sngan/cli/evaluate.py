@@ -53,7 +53,7 @@ def table(record: Record) -> str:
     reference, extractor, protocol = record["reference"], record["extractor"], record["protocol"]
     if "step" in record:
         lines = [f"step {record['step']}, {record['weights']} weights, batch norm {record['batch_norm']}"]
-        made = f"{_times(protocol)} samples of seed {protocol['seed']}"
+        made = f"{_times(protocol)} samples of seed {protocol['seed']}, rounding {protocol['rounding']}"
     else:
         lines = [f"images of {record['samples']}" if "samples" in record else f"real {record['real']} images"]
         made = f"{_times(protocol)} images"

@@ -88,12 +88,14 @@ class Batches:
 def to_float(pixels: Tensor, noise: torch.Generator | None) -> Tensor:
     """uint8 in 0..255 -> float32 in [-1, 1].
 
-    With `noise`, a generator on the pixels' device: x / 128 - 1 + U[0, 1/128), so that the grey levels fill the range without gaps
-    (1 itself is met by rounding only). Without: x / 127.5 - 1. Source: author code.
+    With `noise`, a generator on the pixels' device: x / 128 - 1 + U[0, 1/128), so that the grey levels fill the range without gaps and
+    floor((x + 1) * 128) gives each back. Without: x / 127.5 - 1. Source: author code.
     """
     if noise is None:
         return pixels.float().div_(127.5).sub_(1)
-    ground = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device).uniform_(-1, -1 + 1 / 128, generator=noise)
+    # float32 has no number between the end of this range and -1 + 1 / 128, which uniform_ would now and then round up to: the next level
+    end = -1 + 1 / 128 - 2**-24
+    ground = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device).uniform_(-1, end, generator=noise)
     return ground.add_(pixels, alpha=1 / 128)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from sngan import devices, distributed
+from sngan import devices, distributed, earlier
 from sngan.config import Component, Data, Evaluate, Protocol
 from sngan.data.images import ImageSpec, Source, check_size
 from sngan.errors import UserError
 from sngan.evaluation.given import reference_at, samples_of
 from sngan.evaluation.protocol import check_protocol
+from sngan.evaluation.rounding import resolved
 from sngan.evaluation.sampling import batch_norm, prepared
 from sngan.evaluation.score import Scorer
 from sngan.files import append_line, read_lines
@@ -64,6 +65,7 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
         raise UserError("the run was trained with protocol=none; give protocol=standard or protocol=quick")
     if request.n is not None:
         protocol = protocol.model_copy(update={"n": request.n})
+    protocol = resolved(protocol, config.data)
     scorer = _scorer(request, config.data, first.spec, protocol, device, extractor=request.extractor or config.extractor)
     metrics = _metrics_file(first)
     quiet = len(checkpoints) == 1 or distributed.rank() > 0
@@ -77,7 +79,7 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
         generator = checkpoint.sha256.get(GENERATORS[request.weights])
         known = [
             line
-            for line in read_lines(metrics)
+            for line in map(earlier.record, read_lines(metrics))
             # quick scores of a run may be of a step that is not saved, and have no hash
             if all(line.get(key) == value for key, value in how.items()) and line.get("generator", generator) == generator
         ]

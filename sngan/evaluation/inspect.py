@@ -15,6 +15,7 @@ from sngan.data.images import ImageSpec, Source, check_size
 from sngan.errors import UserError
 from sngan.evaluation.figures import write_spectra
 from sngan.evaluation.lipschitz import MOST_LABELS, Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
+from sngan.evaluation.rounding import rounding_for
 from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
@@ -100,7 +101,8 @@ def _found(
         return {"lipschitz_found": None, "lipschitz_found_note": note, "pairs": None}
     plain, batch_norm = prepared(bake(G).to(device), config, request.weights)
     z, y = latents(request.n, plain.z_dim, seed=request.seed), balanced_labels(request.n, plain.n_classes)
-    pixels = torch.cat([x_real, *(x.cpu() for x in samples(plain, z, y))])  # [2n, C, H, W]
+    x_fake = samples(plain, z, y, rounding=rounding_for(config.data))
+    pixels = torch.cat([x_real, *(x.cpu() for x in x_fake)])  # [2n, C, H, W]
     found = largest_slope(logits(D.to(device), pixels, n_classes=spec.n_classes), pixels)
     pairs = {
         "n": request.n,

@@ -9,13 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sngan.config import Config
+from sngan.config import Config, Rounding
+from sngan.evaluation.rounding import quantize
 from sngan.generators.generator import Generator
 from sngan.randomness import RECALIBRATE, SAMPLE, generator
 from sngan.training.precision import precision
-
-ROUNDING = "x * 127.5 + 127.5, to the nearest of 256 levels"
-"""What `quantize` does, for records."""
 
 BLOCK = 1000
 """Latents are drawn in blocks of this size, each from its own key."""
@@ -37,27 +35,24 @@ def balanced_labels(n: int, n_classes: int) -> Tensor | None:
     return torch.arange(n) % n_classes if n_classes else None
 
 
-def quantize(x: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8 in 0..255, rounded to the nearest level, as in a saved file and in every score.
-
-    The inverse of x / 127.5 - 1, the field's convention for generated images, also where reals were dequantised for training: their
-    x / 128 - 1 + U[0, 1/128) differs from it by at most half a level.
-    """
-    return x.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-@torch.no_grad()
-def samples(G: Generator, z: Tensor, y: Tensor | None, *, batch: int = 250) -> Iterator[Tensor]:
+def samples(G: Generator, z: Tensor, y: Tensor | None, *, rounding: Rounding, batch: int = 250) -> Iterator[Tensor]:
     """Batches of images uint8 [<= batch, C, H, W] on G's device, for latents z [n, Z] and labels y [n].
 
     G is used as it is, in its own mode, in float32 without TF32 whatever it was trained in.
     """
+    for x in _generated(G, z, y, batch=batch):
+        yield quantize(x, rounding)
+
+
+@torch.no_grad()
+def _generated(G: Generator, z: Tensor, y: Tensor | None, *, batch: int) -> Iterator[Tensor]:
+    """The same before rounding, float32."""
     device = next(G.parameters()).device
     for start in range(0, len(z), batch):
         labels = None if y is None else y[start : start + batch].to(device)
         with precision("fp32", device):
             x = G(z[start : start + batch].to(device), labels)  # [<= batch, C, H, W]
-        yield quantize(x)
+        yield x
 
 
 @torch.no_grad()
@@ -77,7 +72,7 @@ def recalibrated(G: Generator, *, batches: int, batch: int, seed: int) -> Genera
         norm.momentum = None  # cumulative average
     z = latents(batches * batch, G.z_dim, seed=seed, stream=RECALIBRATE)
     y = balanced_labels(batches * batch, G.n_classes)
-    for _ in samples(G.train(), z, y, batch=batch):
+    for _ in _generated(G.train(), z, y, batch=batch):
         pass
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

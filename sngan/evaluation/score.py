@@ -22,7 +22,8 @@ from sngan.evaluation.extractors.extractor import Extractor
 from sngan.evaluation.fidelity import Features
 from sngan.evaluation.protocol import NEIGHBOURS, Score, counts, score_names
 from sngan.evaluation.reference import Reference
-from sngan.evaluation.sampling import ROUNDING, balanced_labels, latents, samples
+from sngan.evaluation.rounding import FORMULAS
+from sngan.evaluation.sampling import balanced_labels, latents, samples
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
 from sngan.registry import build
@@ -125,12 +126,14 @@ class Scorer:
         }
 
     def score(self, G: Generator, protocol: Protocol) -> dict[str, Any]:
-        """Scores G as it is, in evaluation mode, on the scorer's device.
+        """Scores G as it is, in evaluation mode, on the scorer's device, by a protocol whose rounding is known (`rounding.resolved`).
 
         The record holds `scores` and `deviations` by full name, what `provenance` gives, `rounding`, `device`, `versions` and `seconds`.
         Samples have latents that are a function of the protocol's seed, and balanced labels in each draw.
         """
         assert not G.training, "a score is taken in evaluation mode"
+        assert protocol.rounding != "auto", "the run's data says which"
+        rounding = protocol.rounding
         z = latents(protocol.draws * protocol.n, G.z_dim, seed=protocol.seed)
         y = balanced_labels(protocol.n, G.n_classes)
         labels = None if y is None else y.repeat(protocol.draws)
@@ -138,9 +141,10 @@ class Scorer:
         def show(batches: list[range]) -> Iterator[Tensor]:
             for rows in batches:
                 part = slice(rows.start, rows.stop)
-                yield from samples(G, z[part], None if labels is None else labels[part], batch=len(rows))
+                y_part = None if labels is None else labels[part]
+                yield from samples(G, z[part], y_part, rounding=rounding, batch=len(rows))
 
-        return self._score(show, protocol, {"rounding": ROUNDING})
+        return self._score(show, protocol, {"rounding": FORMULAS[rounding]})
 
     def score_images(self, images: Images, protocol: Protocol) -> dict[str, Any]:
         """The same for the first n images of a set, of each draw, in the place of samples."""

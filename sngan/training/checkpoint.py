@@ -27,6 +27,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
+from sngan import earlier
 from sngan.config import Config, Keep, Section, parse
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
@@ -38,7 +39,7 @@ from sngan.training.optimizer import restore_moments
 from sngan.training.schedule import due
 from sngan.training.state import TrainState, build_discriminator, build_generator
 
-FORMAT = "sngan-checkpoint-3"
+FORMAT = "sngan-checkpoint-4"
 MANIFEST = "checkpoint.json"
 
 GENERATORS = {"ema": "generator.safetensors", "raw": "generator_raw.safetensors"}
@@ -84,7 +85,7 @@ class Checkpoint:
     def config(self) -> Config:
         """The run's config; `UserError` if this version cannot read it."""
         values = read_json(self.file("config.json"))
-        return parse(Config, values if isinstance(values, dict) else {}, build_check=False)
+        return parse(Config, earlier.config(values) if isinstance(values, dict) else {}, build_check=False)
 
 
 def size_of(state: TrainState) -> int:
@@ -149,8 +150,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"checkpoint={path}: no checkpoint there (no {MANIFEST}); give a folder such as runs/…/checkpoints/step-00001000"
         )
     found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
-        raise UserError(f"checkpoint {path} has format {found}, this version reads {FORMAT}; use the version that wrote it")
+    if found not in (FORMAT, earlier.FORMAT):
+        raise UserError(
+            f"checkpoint {path} has format {found}, this version reads {FORMAT} and {earlier.FORMAT}; use the version that wrote it"
+        )
     try:
         manifest = parse(Manifest, values)
     except UserError as error:

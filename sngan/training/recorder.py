@@ -11,10 +11,12 @@ from typing import Any, Literal, Self
 
 import torch
 
+from sngan import earlier
 from sngan.config import Config, Protocol
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.evaluation.pictures import grid
+from sngan.evaluation.rounding import resolved, rounding_for
 from sngan.evaluation.sampling import balanced_labels, batch_norm, latents, prepared, samples
 from sngan.evaluation.score import Scorer, better
 from sngan.files import read_lines
@@ -57,7 +59,8 @@ class Recorder:
         engine: Choice,
     ):
         self.config, self.spec, self.run, self.scorer, self.state, self.stop = config, spec, run, scorer, state, stop
-        self._protocols: dict[Role, Protocol | None] = {"quick": config.quick, "full": config.protocol}
+        quick, full = (asked and resolved(asked, config.data) for asked in (config.quick, config.protocol))
+        self._protocols: dict[Role, Protocol | None] = {"quick": quick, "full": full}
         self.device = next(state.G.parameters()).device
         self._first_step = state.step
         self._scored: dict[str, Record] = {}
@@ -143,7 +146,7 @@ class Recorder:
         G, _ = prepared(bake(self.state.G_ema), self.config, "ema")
         z = latents(N_SHOWN, G.z_dim, seed=self.config.seed)
         y = balanced_labels(N_SHOWN, self.spec.n_classes)
-        images = torch.cat(list(samples(G, z, y)))
+        images = torch.cat(list(samples(G, z, y, rounding=rounding_for(self.config.data))))
         self.log.image(self.state.step, grid(images, columns=10))
 
     def quick_score(self) -> None:
@@ -249,7 +252,7 @@ class Recorder:
     def _records(self, role: Role) -> list[Record]:
         """This run's own scores, as far as they were taken in the way that is asked for now."""
         how = self._how(role)
-        lines = (line for line in read_lines(self.run.path / "metrics.jsonl") if line.get("role") == role)
+        lines = (earlier.record(line) for line in read_lines(self.run.path / "metrics.jsonl") if line.get("role") == role)
         return [line for line in lines if all(line.get(key) == value for key, value in how.items())]
 
     def _how(self, role: Role) -> dict[str, Any]:

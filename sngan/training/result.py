@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from sngan import earlier
 from sngan.config import Config
 from sngan.errors import UserError
 from sngan.files import read_json, replace, write_json
@@ -62,4 +63,4 @@ def finished(config: Config) -> Result | None:
         return None  # of what is wrong with the folder, the run speaks
     if not result or result["status"] != "finished" or config.steps not in steps_saved(config.run_dir / "checkpoints"):
         return None
-    return None if differences(result["config"], config.model_dump(mode="json"), free=FREE - SCORED) else result
+    return None if differences(earlier.config(result["config"]), config.model_dump(mode="json"), free=FREE - SCORED) else result

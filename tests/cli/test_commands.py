@@ -226,7 +226,7 @@ def test_evaluate_prints_a_table_and_appends_the_record(trained: Path, capsys: C
     assert main(["evaluate", f"run={trained}", "n=24", "protocol=quick", "weights=raw"]) == 0
     out = capsys.readouterr().out
     assert "fd_24_shapes-train_small_resnet" in out
-    assert "24 samples of seed 1; reference: 64 train images of shapes" in out
+    assert "24 samples of seed 1, rounding inverse; reference: 64 train images of shapes" in out
     after = read_lines(trained / "metrics.jsonl")
     assert after[:-1] == before
     assert (after[-1]["by"], after[-1]["weights"], after[-1]["batch_norm"]) == ("evaluate", "raw", "running statistics")

@@ -97,7 +97,7 @@ def test_the_table_shows_the_scores_under_their_full_names_beside_those_of_real_
     assert [line.split()[0].partition("_16")[0] for line in spreads] == ["classifier_score", "kd"]
     assert spreads[0].endswith("over 2 splits")
     assert spreads[1].endswith("over random subsets")
-    assert "16 samples of seed 1; reference: 64 train images of shapes, sha256 " in lines[-2]
+    assert "16 samples of seed 1, rounding inverse; reference: 64 train images of shapes, sha256 " in lines[-2]
     assert "extractor: small_resnet, sha256 59d86b12c1491436…" in lines[-1]
 
 
@@ -106,7 +106,7 @@ def test_several_draws_show_their_deviation(run: Path, capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert out.count("over 3 draws") == 2
     assert "fd_3x8_shapes-train_small_resnet" in out
-    assert "3 x 8 samples of seed 1; " in out
+    assert "3 x 8 samples of seed 1, rounding inverse; " in out
 
 
 @pytest.mark.parametrize("words", [["run=run", "all=true"], ["run=run"], ["real=test", *SHAPES]], ids=" ".join)

@@ -35,7 +35,7 @@ RESNETS = [
 ]
 PROTOCOL = {
     "name": "small", "n": 24, "draws": 1, "reference": "train", "n_reference": None, "metrics": ["fid", "is", "kid", "precision_recall"],
-    "splits": 2, "n_precision_recall": 16, "seed": 3,
+    "splits": 2, "n_precision_recall": 16, "rounding": "auto", "seed": 3,
 }  # fmt: skip
 SHAPES = {
     "name": "shapes", "n_train": 64, "n_test": 16, "seed": 0, "dequantize": True, "flip": False, "resident_mb": 1.0, "workers": 0

@@ -11,7 +11,7 @@ from sngan.evaluation.protocol import check_protocol, score_names
 
 QUICK = {
     "name": "quick", "n": 5000, "draws": 1, "reference": "train", "n_reference": None, "metrics": ["fid", "is"], "splits": 10,
-    "n_precision_recall": 10_000, "seed": 1,
+    "n_precision_recall": 10_000, "rounding": "auto", "seed": 1,
 }  # fmt: skip
 INCEPTION = Extractor(label="inception", weights=Path("w.pth"), sha256="6726825d", distance="fid", network=lambda path: None)
 SMALL = Extractor(label="small_resnet", weights=Path("w.safetensors"), sha256="0", distance="fd", network=lambda path: None)

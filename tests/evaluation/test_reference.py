@@ -96,6 +96,7 @@ def scores_with(weights: Path, images: Path) -> dict[str, float]:
         metrics=("fid", "kid"),
         splits=2,
         n_precision_recall=10,
+        rounding="nearest",
         seed=0,
     )
     scorer = Scorer(extractor, source, CPU, options={}, workers=0)

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from sngan import Config
-from sngan.data.batches import to_float
 from sngan.data.images import ImageSpec
-from sngan.evaluation.sampling import balanced_labels, latents, prepared, quantize, recalibrated, samples
+from sngan.evaluation.sampling import balanced_labels, latents, prepared, recalibrated, samples
 from sngan.generators.generator import Generator
 from sngan.training.state import build_networks
 
@@ -37,18 +36,10 @@ def test_labels_are_balanced() -> None:
     assert balanced_labels(100, 0) is None
 
 
-def test_quantizing_rounds_to_the_nearest_level() -> None:
-    levels = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(quantize(to_float(levels, None)), levels)
-    between = to_float(levels, None) + 0.49 / 127.5
-    assert torch.equal(quantize(between), levels)
-    assert quantize(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
-
-
 def test_batch_size_does_not_change_the_images(G: Generator) -> None:
     z = latents(20, G.z_dim, seed=0)
     G.eval()
-    few, many = (torch.cat(list(samples(G, z, None, batch=batch))).int() for batch in (3, 20))
+    few, many = (torch.cat(list(samples(G, z, None, rounding="nearest", batch=batch))).int() for batch in (3, 20))
     assert (few - many).abs().max() <= 1
 
 

@@ -25,7 +25,8 @@ from sngan.errors import UserError
 from sngan.evaluation import fidelity, score
 from sngan.evaluation.extractors.extractor import Extractor
 from sngan.evaluation.extractors.small_resnet import SHIPPED, SHIPPED_SHA256, SmallResNet, small_resnet
-from sngan.evaluation.sampling import ROUNDING, balanced_labels
+from sngan.evaluation.rounding import FORMULAS
+from sngan.evaluation.sampling import balanced_labels
 from sngan.evaluation.score import Scorer, better
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
@@ -38,7 +39,7 @@ ALL = ("kid", "precision_recall", "fid", "is")
 def protocol(**changes: object) -> Protocol:
     small = {
         "name": "small", "n": 20, "draws": 1, "reference": "train", "n_reference": None, "metrics": ALL, "splits": 2,
-        "n_precision_recall": 16, "seed": 1,
+        "n_precision_recall": 16, "rounding": "nearest", "seed": 1,
     }  # fmt: skip
     return Protocol.model_validate({**small, **changes})
 
@@ -90,7 +91,7 @@ def test_a_record_says_how_the_score_was_taken(G: Generator) -> None:
     expected = {"data": "shapes", "options": {"name": "shapes"}, "split": "train", "n": 30, "sha256": content}
     assert record["reference"] == expected
     assert record["extractor"] == {"label": "small_resnet", "sha256": SHIPPED_SHA256}
-    assert (record["rounding"], record["device"], record["versions"]) == (ROUNDING, "cpu", versions())
+    assert (record["rounding"], record["device"], record["versions"]) == (FORMULAS["nearest"], "cpu", versions())
     assert record["seconds"] > 0
 
 

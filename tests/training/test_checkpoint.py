@@ -107,6 +107,32 @@ def test_a_config_with_an_import_path_in_place_of_a_name_is_refused(config: Conf
     assert not Path("hacked").exists()
 
 
+def test_a_checkpoint_of_the_format_before_was_rounded_to_the_nearest_level(config: Config) -> None:
+    state = played(config, 2)
+    path = save(state, config, SPEC, Path("checkpoints"))
+    values = json.loads((path / "config.json").read_text())
+    assert values["protocol"].pop("rounding") == values["quick"].pop("rounding") == "auto"
+    (path / "config.json").write_text(json.dumps(values))
+    manifest = json.loads((path / "checkpoint.json").read_text()) | {"format": "sngan-checkpoint-3"}
+    manifest["sha256"]["config.json"] = checkpoint.sha256_of(path / "config.json")
+    (path / "checkpoint.json").write_text(json.dumps(manifest))
+    read = open_checkpoint(path).config()
+    assert read.protocol is not None
+    assert read.quick is not None
+    assert (read.protocol.rounding, read.quick.rounding) == ("nearest", "nearest")
+    restore(fresh(config), open_checkpoint(path))
+
+
+def test_an_unknown_format_is_refused(config: Config) -> None:
+    path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
+    manifest = json.loads((path / "checkpoint.json").read_text())
+    (path / "checkpoint.json").write_text(json.dumps({**manifest, "format": "sngan-checkpoint-2"}))
+    with pytest.raises(
+        UserError, match="has format sngan-checkpoint-2, this version reads sngan-checkpoint-4 and sngan-checkpoint-3"
+    ):
+        open_checkpoint(path)
+
+
 def test_plugins_of_a_checkpoint_are_not_imported(tiny: Callable[..., Config]) -> None:
     config = tiny("run_dir=run").model_copy(update={"plugins": ("a_module_that_does_not_exist",)})
     path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))

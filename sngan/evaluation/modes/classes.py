@@ -40,5 +40,5 @@ class Classes(Table):
         z = self.ways(ask, ask.latents(G)).repeat(1, len(ask.labels), 1)  # [T, rows * columns, Z]
         labels = torch.tensor(ask.labels).repeat_interleave(ask.n_latents)
         heads = [f"seed {seed}" for seed in ask.seeds for _ in range(ask.n)] if len(ask.seeds) > 1 else ()
-        for images in moving(G, z, labels):
+        for images in moving(G, z, labels, rounding=ask.rounding):
             yield Sheet(images, ask.n_latents, heads=heads, sides=[f"class {label}" for label in ask.labels])

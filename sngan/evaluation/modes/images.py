@@ -38,7 +38,8 @@ class Images(Mode):
     def make(self, ask: Ask) -> str:
         G = ask.generator()
         _open_folder(ask)
-        made = (image for batch in samples(G, ask.latents(G), ask.y(ask.n_latents)) for image in batch.cpu())
+        batches = samples(G, ask.latents(G), ask.y(ask.n_latents), rounding=ask.rounding)
+        made = (image for batch in batches for image in batch.cpu())
         shown: list[Tensor] = []
         for name, image in zip(tqdm(_names(ask), desc="sampling", unit="image", delay=2, disable=None), made, strict=True):
             write_png(image, ask.out / name)

@@ -45,5 +45,5 @@ class Interpolate(Film):
         G, panels = ask.generator(), len(ask.seeds)
         keys = ask.latents(G).unflatten(0, (panels, ask.n))  # [P, n, Z]
         z = torch.stack([loop(of_seed, self.per_leg) for of_seed in keys], dim=1)  # [T, P, Z]
-        for images in moving(G, z, ask.y(panels)):
+        for images in moving(G, z, ask.y(panels), rounding=ask.rounding):
             yield Sheet(images, near_square(panels), under=ask.names(panels))

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.config import MOST_SAMPLES, Config, Sample
+from sngan.config import MOST_SAMPLES, Config, Rounding, Sample
 from sngan.errors import UserError
 from sngan.evaluation.films import FPS, check_output, write_pictures
 from sngan.evaluation.paths import loop
+from sngan.evaluation.rounding import rounding_for
 from sngan.evaluation.sampling import latents_of, prepared, samples
 from sngan.evaluation.sheets import Sheet, draw, near_square
 from sngan.generators.generator import Generator
@@ -52,6 +53,11 @@ class Ask:
         """G of this or another checkpoint of the run, as it is scored and shown, on the device."""
         G = load_generator(checkpoint or self.checkpoint, weights=self.request.weights).to(self.device)
         return prepared(G, self.config, self.request.weights)[0]
+
+    @property
+    def rounding(self) -> Rounding:
+        """Of the run's samples."""
+        return rounding_for(self.config.data)
 
     def latents(self, G: Generator) -> Tensor:
         """The first n of each seed, one seed after the other: [n_latents, Z]."""
@@ -185,10 +191,10 @@ def drawn(sheets: Iterable[Sheet]) -> Iterator[Image]:
         yield picture
 
 
-def moving(G: Generator, z: Tensor, y: Tensor | None) -> Iterator[Tensor]:
+def moving(G: Generator, z: Tensor, y: Tensor | None, *, rounding: Rounding) -> Iterator[Tensor]:
     """Images uint8 [P, C, H, W] for each time of latents z [T, P, Z], with labels y [P]; G sees several times at once."""
     at_once = max(BATCH // z.shape[1], 1)
     for part in z.split(at_once):  # [<= at_once, P, Z]
         labels = None if y is None else y.repeat(len(part))
-        images = torch.cat(list(samples(G, part.flatten(0, 1), labels, batch=BATCH)))
+        images = torch.cat(list(samples(G, part.flatten(0, 1), labels, rounding=rounding, batch=BATCH)))
         yield from images.unflatten(0, part.shape[:2])

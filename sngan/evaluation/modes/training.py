@@ -77,4 +77,4 @@ class Training(Film):
         if self.source == "samples":
             return ungrid(path, ask.checkpoint.spec.resolution)
         G = ask.generator(open_checkpoint(path))
-        return torch.cat(list(samples(G, ask.latents(G), ask.y(ask.n_latents))))
+        return torch.cat(list(samples(G, ask.latents(G), ask.y(ask.n_latents), rounding=ask.rounding)))

@@ -37,7 +37,7 @@ class Truncation(Table):
         y = ask.y(ask.n_latents)
         labels = None if y is None else y.repeat_interleave(len(self.psi))
         heads = ["none" if psi is None else f"{psi:g}" for psi in self.psi]
-        for images in moving(G, z.flatten(1, 2), labels):
+        for images in moving(G, z.flatten(1, 2), labels, rounding=ask.rounding):
             yield Sheet(images, len(self.psi), "truncation psi", heads=heads, sides=ask.names(ask.n_latents))
 
 

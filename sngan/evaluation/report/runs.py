@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sngan import earlier
 from sngan.errors import UserError
 from sngan.evaluation.report.records import Record, Result, Session, Sessions, checked
 from sngan.evaluation.score import better
@@ -96,15 +97,19 @@ def read_run(path: Path) -> Run:
     config = read_json(path / "config.json") or (result.config if result else {})
     if not isinstance(config, dict):
         raise UserError(f"{path / 'config.json'} holds no config; it is not a file of sngan")
+    config = earlier.config(config)
     said = read_json(path / "run.json")
     sessions = checked(Sessions, path / "run.json", {"sessions": []} if said is None else said).sessions
     scalars = read_lines(path / "scalars.jsonl")
     records = [
-        checked(Record, path / "metrics.jsonl", {**line, "line": number})
+        checked(Record, path / "metrics.jsonl", {**earlier.record(line), "line": number})
         for number, line in enumerate(read_lines(path / "metrics.jsonl"), start=1)
     ]
     if result and not records:  # a result that was copied without its run
-        records = [checked(Record, path / "result.json", {**line, "file": "result.json"}) for line in result.scores.values()]
+        records = [
+            checked(Record, path / "result.json", {**earlier.record(line), "file": "result.json"})
+            for line in result.scores.values()
+        ]
     times = [session.seconds for session in sessions if session.seconds is not None]
     steps = [line["step"] for line in scalars if isinstance(line["step"], int)]
     return Run(

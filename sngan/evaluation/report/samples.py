@@ -13,6 +13,7 @@ from sngan.errors import UserError
 from sngan.evaluation.pictures import grid
 from sngan.evaluation.report.neighbours import N_LOOKED_AT, Neighbours, neighbours
 from sngan.evaluation.report.pictures import Picture, png
+from sngan.evaluation.rounding import rounding_for
 from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
 from sngan.training.checkpoint import Checkpoint, find, load_generator
 
@@ -55,4 +56,4 @@ def _images(checkpoint: Checkpoint, config: Config, weights: Literal["ema", "raw
     """The first n samples uint8 [n, C, H, W] of the run's seed, on the CPU."""
     G, _ = prepared(load_generator(checkpoint, weights=weights).to(device), config, weights)
     z, y = latents(n, G.z_dim, seed=config.seed), balanced_labels(n, G.n_classes)
-    return torch.cat([batch.cpu() for batch in samples(G, z, y)])
+    return torch.cat([batch.cpu() for batch in samples(G, z, y, rounding=rounding_for(config.data))])

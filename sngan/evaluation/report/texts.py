@@ -66,7 +66,8 @@ def protocol(record: Record) -> str:
     return (
         f"protocol {p.get('name', '?')}: {samples} samples of seed {p.get('seed', '?')} against {count(reference.get('n'))} "
         f"{reference.get('split', '?')} images of {reference.get('data', '?')} (sha256 {_hash(reference)}) in the features of "
-        f"{extractor.get('label', '?')} (sha256 {_hash(extractor)}); {record.weights} weights, batch norm {record.batch_norm}"
+        f"{extractor.get('label', '?')} (sha256 {_hash(extractor)}); {record.weights} weights, batch norm {record.batch_norm}, "
+        f"rounding {p.get('rounding', '?')}"
     )
 
 

@@ -62,7 +62,7 @@ def sheets(run: Path, name: str, options: dict[str, Any], **keys: Any) -> list[S
 def images(ask: Ask, y: Tensor | None = None) -> Tensor:
     """What `mode=images` shows of the same latents."""
     G = ask.generator()
-    return torch.cat(list(samples(G, ask.latents(G), ask.y(ask.n_latents) if y is None else y)))
+    return torch.cat(list(samples(G, ask.latents(G), ask.y(ask.n_latents) if y is None else y, rounding=ask.rounding)))
 
 
 def same(a: Tensor, b: Tensor) -> bool:
