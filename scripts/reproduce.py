@@ -1,6 +1,6 @@
 """Runs what the paper reports, several seeds of it, scores it as the paper does and as the field does, and writes the README's table.
 
-    python scripts/reproduce.py cifar10                           # also stl10, table2, adam_settings
+    python scripts/reproduce.py cifar10                           # also stl10, table2, table2_small, adam_settings
     python scripts/reproduce.py table2 --only wgan_gp --seeds 0   # one row, one seed
     python scripts/reproduce.py cifar10 --scale 0.001             # a trial: a thousandth of the steps and of the samples
     python scripts/reproduce.py cifar10 -- data.download=true     # overrides of `sngan train` for all runs
@@ -35,9 +35,6 @@ from sngan.files import read_json, read_lines, replace
 from sngan.provenance import commit
 from sngan.training.stop import Interrupted
 
-PROTOCOLS = ("paper", "standard")
-"""In this order, so that a run ends as `sngan train` alone would have left it."""
-
 LEAST = 64
 """Images that a score of a trial has at least."""
 
@@ -50,7 +47,7 @@ def main() -> None:
     if args.readme:
         between(args.readme.read_text(), args.what)  # before the work
     if any(word.startswith("protocol=") for word in args.overrides):
-        raise UserError(f"protocol: the runs are scored by {' and '.join(PROTOCOLS)}; leave protocol=… out")
+        raise UserError(f"protocol: the runs are scored by {' and '.join(table.protocols)}; leave protocol=… out")
     if not args.table:
         jobs = [Job(args, table, row, seed) for row in chosen(table, args.only) for seed in args.seeds]
         todo = [job for job in jobs if (records.find(job.overrides) or {"error": "not there"})["error"]]
@@ -83,7 +80,8 @@ class Job:
         smaller = scaled(args.scale, sngan.compose([*row.overrides, *args.overrides]))
         self.overrides = [*row.overrides, f"seed={seed}", *smaller, *args.overrides]
         self.configs: list[Config] = []
-        for protocol in PROTOCOLS:
+        self.protocols = table.protocols
+        for protocol in self.protocols:
             words = [*self.overrides, f"protocol={protocol}", *(table.paper if protocol == "paper" else ())]
             self.configs.append(sngan.compose([*words, *scaled_scores(args.scale, sngan.compose(words))]))
         self.config = self.configs[-1]
@@ -104,7 +102,7 @@ class Job:
         """Trains the run, or continues it, and takes what scores are missing; the record of it, which says why if that fails."""
         error, scores = None, {}
         try:
-            for protocol, config in zip(PROTOCOLS, self.configs, strict=True):
+            for protocol, config in zip(self.protocols, self.configs, strict=True):
                 scores[protocol] = sngan.train(config)
         except UserError as why:
             error = str(why)

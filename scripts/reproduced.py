@@ -40,6 +40,8 @@ class Table:
     note: str
     paper: tuple[str, ...]
     """Overrides of `protocol=paper`."""
+    protocols: tuple[str, ...]
+    """What each run is scored by, in this order: the field's last, so that a run ends as `sngan train` alone would have left it."""
 
 
 def tables() -> dict[str, Table]:
@@ -50,7 +52,8 @@ def tables() -> dict[str, Table]:
             Row(row, tuple(overrides), {score: number for score, number in zip(of["scores"], numbers, strict=True) if number})
             for row, (overrides, *numbers) in of["rows"].items()
         )
-        found[name] = Table(name, rows, tuple(of["scores"]), of["note"], tuple(of.get("paper", ())))
+        protocols = tuple(of.get("protocols", ("paper", "standard")))
+        found[name] = Table(name, rows, tuple(of["scores"]), of["note"], tuple(of.get("paper", ())), protocols)
     return found
 
 
