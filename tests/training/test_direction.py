@@ -1,0 +1,149 @@
+"""Every update goes where its gradient says: whole training steps through the real optimisers, beside those of a reference of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import reference_step
+import torch
+from reference_step import (
+    ASIDE,
+    AXES,
+    Direction,
+    ReferenceGame,
+    compared,
+    game_of,
+    inputs,
+    pairwise_cover,
+    state_of,
+    watched,
+)
+
+from sngan import Config, compose, registry
+from sngan.config import DiscriminatorNetwork, GeneratorNetwork
+from sngan.training import engine
+from sngan.training.precision import precision
+from sngan.training.state import TrainState
+from sngan.training.step import Inputs, train_step
+
+CPU = torch.device("cpu")
+CONFIGS = Path(__file__).parents[2] / "configs"
+needs_a_compiler = pytest.mark.skipif(engine.why_not("compile", CPU) is not None, reason="needs a C++ compiler")
+
+SMALL = ["generator.widths=[8,6,4,4]", "discriminator.widths=[4,6,8,6,4]"]
+ROWS = sorted(path.stem for path in (CONFIGS / "constraint").glob("*.yaml"))
+
+
+def config_of(words: Sequence[str]) -> Config:
+    return compose([*ASIDE, *words])
+
+
+def check(found: Sequence[Direction], *, tolerance: float = 1e-8) -> None:
+    """Each update is the reference's, in direction and in length."""
+    assert found
+    for name, cosine, ratio, error in found:
+        assert cosine > 1 - tolerance, (name, cosine)
+        assert abs(ratio - 1) < max(tolerance, 1e-5), (name, ratio)
+        assert error < max(tolerance, 1e-4), (name, error)
+
+
+@pytest.mark.parametrize("words", pairwise_cover(), ids=lambda words: " ".join(word.partition("=")[2] for word in words))
+def test_every_update_goes_where_the_textbook_goes(words: list[str]) -> None:
+    """Every two choices of different kinds meet in one of these games; `scripts/directions.py` plays their whole product."""
+    config = config_of(words)
+    check(compared(config, lambda state, batch: train_step(state, game_of(config), batch)))
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("experiment", ["cifar10_cnn", "shapes"])
+def test_every_row_of_table_2_goes_where_the_textbook_goes(experiment: str, row: str) -> None:
+    small = SMALL if experiment == "cifar10_cnn" else ["generator.widths=[8,6,4,4]", "discriminator.width=4"]
+    config = compose([f"experiment={experiment}", f"constraint={row}", *ASIDE, *small])
+    check(compared(config, lambda state, batch: train_step(state, game_of(config), batch)))
+
+
+def test_the_games_show_all_that_can_be_asked_for() -> None:
+    """A new loss, network, norm or regulariser is to be given its formula in the reference, and its place among the games."""
+    shown = {word for choices in AXES.values() for choice in choices for word in choice}
+    for group in ("generator", "discriminator", "loss", "regularizer"):
+        for path in (CONFIGS / group).glob("*.yaml"):
+            assert f"{group}={path.stem}" in shown or path.stem in ("dcgan_small",), path  # dcgan with another width
+        named = {compose([*ASIDE, word]).model_dump()[group]["name"] for word in shown if word.startswith(f"{group}=")}
+        assert named == set(registry.names(group))
+    for player, options in (("generator", GeneratorNetwork), ("discriminator", DiscriminatorNetwork)):
+        for norm in get_args(options.model_fields["normalization"].annotation):
+            assert f"{player}.normalization={norm}" in shown
+
+
+FEW = {
+    "spectral": ["discriminator=dcgan", "discriminator.width=4", "generator=cnn", "generator.widths=[8,6,4,4]"],
+    "wgan_gp": ["experiment=cifar10_cnn", "constraint=wgan_gp", *SMALL],
+    "r1, spectral norm in both": [
+        "discriminator=cnn", "generator=cnn", *SMALL, "regularizer=r1", "discriminator.scale=learned", "generator.normalization=spectral",
+    ],
+    "conditional": [
+        "conditional=true", "generator=resnet", "generator.widths=[8,6,4,4]", "discriminator=resnet", "discriminator.widths=[4,6,6]",
+        "discriminator.downsample=[true,true,false]",
+    ],
+}  # fmt: skip
+"""Games that every engine, precision and number of ranks is tried on."""
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("game", FEW)
+def test_compiled_networks_go_where_the_textbook_goes(game: str) -> None:
+    torch._dynamo.reset()
+    config = config_of(FEW[game])
+    engines: dict[int, engine.Engine] = {}
+
+    def step(state: TrainState, batch: Inputs) -> None:
+        if id(state) not in engines:
+            engines[id(state)] = engine.build("compile", state, game_of(config))
+        engines[id(state)](batch)
+
+    check(compared(config, step))
+
+
+@pytest.mark.parametrize(("kind", "least"), [("fp32", 0.97), ("bf16", 0.5)])
+@pytest.mark.parametrize("game", FEW)
+def test_a_rounded_step_goes_the_same_way(game: str, kind: str, least: float) -> None:
+    """Adam gives a number of either sign the same length, so that rounding turns what is near 0; a permuted gradient has the cosine 0."""
+    config = config_of([*FEW[game], f"precision={kind}"])
+
+    def step(state: TrainState, batch: Inputs) -> None:
+        with precision(config.precision, CPU):
+            train_step(state, game_of(config), batch)
+
+    for found in compared(config, step, dtype=torch.float32):
+        if found.name.endswith("weight"):
+            assert found.cosine > least, found
+            assert found.ratio == pytest.approx(1, abs=0.2), found
+
+
+def test_two_ranks_go_where_the_textbook_goes_on_the_batches_of_both(tmp_path: Path) -> None:
+    """Two real processes over gloo, each with half of the images; batch norm is each rank's own."""
+    here = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(here / "two_ranks_step.py")]
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, json.dumps(FEW)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, words in FEW.items():
+        config = config_of(words)
+        state = state_of(config, torch.float64)
+        reference, before = ReferenceGame(state, config), {key: p.detach().clone() for key, p in watched(state).items()}
+        for i in range(reference_step.STEPS):
+            reference.step(inputs(config, i, rank=0), inputs(config, i, rank=1))
+        ends = [torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+        assert all(torch.equal(ends[0][key], ends[1][key]) for key in before), name
+        with torch.no_grad():
+            for key, p in watched(state).items():
+                p.copy_(ends[0][key])
+        check(reference_step.directions(before, state, reference, steps=reference_step.STEPS))
