@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
@@ -89,12 +89,17 @@ ASIDE = [
 """What all games here have in common."""
 
 
-def every_game() -> Iterator[list[str]]:
-    """The product of the axes, with one network of each name, that is not refused; as overrides."""
-    for choice in itertools.product(*AXES.values()):
-        words = [word for words in choice for word in words]
+def every_game() -> Iterator[tuple[list[str], ...]]:
+    """The product of the axes, with one network of each name, that is not refused: a choice of each axis."""
+    for choices in itertools.product(*AXES.values()):
+        words = flat(choices)
         if not VARIANTS & set(words) and not is_refused(words):
-            yield words
+            yield choices
+
+
+def flat(choices: Iterable[list[str]]) -> list[str]:
+    """Choices as overrides."""
+    return [word for words in choices for word in words]
 
 
 def pairwise_cover() -> list[list[str]]:
@@ -109,7 +114,7 @@ def pairwise_cover() -> list[list[str]]:
         for _ in range(300):
             chosen = {axis: numbers.randrange(len(choices)) for axis, choices in enumerate(axes)} | dict(min(left))
             pairs = left & set(itertools.combinations(sorted(chosen.items()), 2))
-            words = [word for axis, i in sorted(chosen.items()) for word in axes[axis][i]]
+            words = flat(axes[axis][i] for axis, i in sorted(chosen.items()))
             if len(pairs) > len(found[0]) and not is_refused(words):
                 found = pairs, words
         left -= found[0] or {min(left)}  # no game shows these two

@@ -1,0 +1,120 @@
+"""Three training steps of every kind of game there is, beside those of a reference, and a record of how the updates agree.
+
+    python scripts/directions.py                   # the whole product of choices, an hour or two on one core
+    python scripts/directions.py --seconds 600     # as many as fit; the games are in an order of chance, always the same one
+    python scripts/directions.py --only 17         # one game, by its number
+
+The choices are those of tests/reference_step.py, and so is the reference. Each update is compared by direction and by length, tensor by
+tensor, in float64, where it should be the reference's but for rounding. The record is replaced every hundred games, and a run goes on from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from reference_step import ASIDE, AXES, compared, every_game, flat, game_of  # noqa: E402
+
+from sngan import Config, compose  # noqa: E402
+from sngan.config import parse  # noqa: E402
+from sngan.devices import describe  # noqa: E402
+from sngan.files import read_json, write_json  # noqa: E402
+from sngan.provenance import commit, versions  # noqa: E402
+from sngan.training.combinations import check_combination  # noqa: E402
+from sngan.training.step import train_step  # noqa: E402
+
+COSINE, ERROR = 1 - 1e-8, 1e-4
+"""What a game is asked for: of the least cosine, and of the largest difference as a part of what Adam moves a tensor at most."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "scripts" / "results" / "directions.json", metavar="FILE")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
+    parser.add_argument("--only", type=int, metavar="N")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    games = list(enumerate(every_game()))
+    random.Random(0).shuffle(games)
+    composer = Composer()
+    if args.only is not None:
+        choices = dict(games)[args.only]
+        print("\n".join([" ".join(flat(choices)), *map(str, directions(composer(choices)))]))
+        return 0
+    record = read_json(args.out) or {"played": 0, "cosine": 1.0, "ratio": 0.0, "error": 0.0, "failed": []}
+    until = time.monotonic() + args.seconds
+    for place in range(record["played"], len(games)):
+        number, choices = games[place]
+        found = directions(composer(choices))
+        cosine, ratio, error = (
+            min(d.cosine for d in found), max(abs(d.ratio - 1) for d in found), max(d.error for d in found)
+        )  # fmt: skip
+        if not (cosine > COSINE and error < ERROR):
+            record["failed"].append({"game": number, "words": flat(choices), "cosine": cosine, "error": error})
+        record |= {
+            "played": place + 1,
+            "cosine": min(record["cosine"], cosine),
+            "ratio": max(record["ratio"], ratio),
+            "error": max(record["error"], error),
+        }
+        if (place + 1) % 100 == 0 or place + 1 == len(games) or time.monotonic() > until:
+            write_json(args.out, about(len(games)) | record)
+            print(f"{place + 1} of {len(games)}: cosine {record['cosine']:.12f}, {len(record['failed'])} failed", flush=True)
+            if time.monotonic() > until:
+                break
+    return 1 if record["failed"] else 0
+
+
+def directions(config: Config) -> Sequence[Any]:
+    """Of each tensor in three steps of a game."""
+    check_combination(config)
+    return compared(config, lambda state, batch: train_step(state, game_of(config), batch))
+
+
+def about(n: int) -> dict[str, Any]:
+    """What the record says of itself."""
+    return {
+        "what": "three steps in float64, eager: the least cosine, the largest relative difference of lengths, the largest error of all tensors",
+        "games": n,
+        "date": date.today().isoformat(),
+        "device": describe(torch.device("cpu")),
+        "versions": versions(),
+        "commit": commit(),
+        "command": "python scripts/directions.py",
+    }
+
+
+class Composer:
+    """Configs of games, put together from what Hydra composes of each choice alone, a hundred times as fast."""
+
+    def __init__(self) -> None:
+        self._base = compose(ASIDE).model_dump(mode="json")
+        self._changes = {tuple(choice): self._change(choice) for choices in AXES.values() for choice in choices}
+
+    def __call__(self, choices: Sequence[Sequence[str]]) -> Config:
+        values = {**self._base}
+        for choice in choices:
+            for key, change in self._changes[tuple(choice)].items():
+                partial = isinstance(change, dict) and "name" not in change
+                values[key] = {**values[key], **change} if partial else change
+        return parse(Config, values, build_check=False)
+
+    def _change(self, choice: Sequence[str]) -> dict[str, Any]:
+        """What a choice changes: a whole component, or some keys of a network."""
+        composed = compose([*ASIDE, *choice]).model_dump(mode="json")
+        change = {key: value for key, value in composed.items() if value != self._base[key] and key != "run_dir"}
+        for player in ("generator", "discriminator"):
+            if player in change and not any(word.startswith(f"{player}=") for word in choice):
+                change[player] = {key: value for key, value in change[player].items() if value != self._base[player].get(key)}
+        return change
