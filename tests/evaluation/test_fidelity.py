@@ -196,6 +196,41 @@ def test_samples_of_one_mode_of_two_are_precise_and_recall_half() -> None:
     assert fidelity.precision_recall(modes[:60].clone(), modes, neighbours=3) == (1.0, 0.5)
 
 
+def brute_force(samples: Tensor, reference: Tensor, neighbours: int) -> tuple[float, float]:
+    """Precision and recall from differences in float64, which lose nothing."""
+
+    def distances(a: Tensor, b: Tensor) -> Tensor:
+        return (a.double()[:, None] - b.double()[None]).square().sum(-1).sqrt()
+
+    def covered(x: Tensor, centres: Tensor) -> float:
+        radii = distances(centres, centres).sort(1).values[:, neighbours]
+        return (distances(x, centres) <= radii).any(1).double().mean().item()
+
+    return covered(samples, reference), covered(reference, samples)
+
+
+def torch_fidelitys_precision_recall(samples: Tensor, reference: Tensor) -> tuple[float, float]:
+    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+    found = prc_features_to_metric(samples, reference, prc_neighborhood=3, prc_batch_size=10_000, save_cpu_ram=True, verbose=False)
+    return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
+
+
+def test_precision_and_recall_are_exact_where_float32_is_not() -> None:
+    """Far from the origin float32 loses distances beside the norms whose difference they are."""
+    samples, real = normal(200, 16) + 300, 1.2 * normal(250, 16, seed=1) + 300
+    exact = pytest.approx(brute_force(samples, real, 3), abs=1e-6)
+    assert fidelity.precision_recall(samples, real, neighbours=3) == exact
+    assert torch_fidelitys_precision_recall(samples, real) != exact
+
+
+def test_precision_and_recall_equal_torch_fidelitys_where_float32_will_do() -> None:
+    samples, real = normal(200, 4), 1.2 * normal(250, 4, seed=1)
+    found = fidelity.precision_recall(samples, real, neighbours=3)
+    assert found == torch_fidelitys_precision_recall(samples, real)
+    assert found == pytest.approx(brute_force(samples, real, 3), abs=1e-6)
+
+
 def test_precision_and_recall_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     samples, real = normal(70, 4), normal(90, 4, seed=1)
     whole = fidelity.precision_recall(samples, real, neighbours=3)
