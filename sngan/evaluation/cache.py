@@ -10,7 +10,8 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,23 @@ def folder() -> Path:
     return Path(os.environ.get("SNGAN_CACHE") or user_cache_path("sngan"))
 
 
-def remembered(kind: str, made_from: dict[str, Any], make: Callable[[], Tensors]) -> Tensors:
-    """What `make` gave for the same `kind` and `made_from` (plain values), now or in an earlier run.
+def remembered(kind: str, made_from: dict[str, Any], holds: Set[str], make: Callable[[], Tensors]) -> Tensors:
+    """What `make` gave for the same `kind` and `made_from` (plain values), now or in an earlier run: tensors of the names in `holds`.
 
-    Written under another name and renamed, so that several processes may do so at once. A damaged file is made anew. Where the folder
-    cannot be written this is said, and nothing is kept.
+    Written under another name and renamed, so that several processes may do so at once. A file that is damaged or holds other tensors
+    is made anew. Where the folder cannot be written this is said, and nothing is kept.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
     name = hashlib.sha256(json.dumps([kind, made_from], sort_keys=True).encode()).hexdigest()
     path = folder() / f"{kind}-{name[:32]}.safetensors"
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):
-        made = make()
+    # RuntimeError: safetensors opens the file twice, and torch says so where it was deleted in between
+    with suppress(OSError, SafetensorError, RuntimeError):
+        found: Tensors = load_file(path)
+        if found.keys() == holds:
+            return found
+    made = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)

@@ -25,9 +25,10 @@ NEIGHBOURS = 3
 def score_names(protocol: Protocol, *, reference: str, n_available: int, extractor: Extractor) -> dict[Score, str]:
     """What each score of the protocol is called; `reference` is the name of the data set, whose split has `n_available` images.
 
-    `fid_50k_cifar10-train_inception`: the distance of 50,000 samples to all training images; `fid_10x5k_cifar10-test10k_inception`:
-    the mean of ten, each of 5,000 samples to the first 10,000 test images; `is_50k_inception` has no reference. On other networks than
-    the published Inception they are `fd_…`, `kd_…` and `classifier_score_…`, because they compare with nothing published.
+    `fid_50k_cifar10-train_inception`: the distance of 50,000 samples to all training images; `fid_10x5k_cifar10-test_inception`: the mean
+    of ten, each of 5,000 samples to all test images, `…_cifar10-test5k_…` to the first 5,000 of them; `is_50k_inception` has no
+    reference. On other networks than the published Inception they are `fd_…`, `kd_…` and `classifier_score_…`, because they compare with
+    nothing published.
     """
     names: dict[Score, str] = {}
     published = extractor.distance == "fid"

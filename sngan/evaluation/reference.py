@@ -36,17 +36,20 @@ class Reference:
     def features(self) -> Features:
         """Features and logits of each image."""
         if self._features is None:
-            found = remembered("features", self._made_from, lambda: vars(self._look()))
+            found = remembered("features", self._made_from, {"features", "logits"}, lambda: vars(self._look()))
             self._features = Features(**found)
         return self._features
 
     def statistics(self) -> Statistics:
-        """Mean and covariance of the features; the features themselves are not kept for it."""
+        """Mean and covariance of the features, and the root of this; the features themselves are not kept for it."""
         if self._statistics is None:
 
             def make() -> dict[str, torch.Tensor]:
                 statistics = fidelity.statistics((self._features or self._look()).features)
+                statistics["root"] = fidelity.square_root(statistics["sigma"])
                 return {name: torch.from_numpy(value) for name, value in statistics.items()}
 
-            self._statistics = {name: value.numpy() for name, value in remembered("statistics", self._made_from, make).items()}
+            # the kind was "statistics" while it had no root
+            found = remembered("moments", self._made_from, {"mu", "sigma", "root"}, make)
+            self._statistics = {name: value.numpy() for name, value in found.items()}
         return self._statistics

@@ -16,6 +16,7 @@ import torch
 from sngan.evaluation.cache import Tensors, folder, remembered
 
 MADE_FROM = {"images": "abc", "n": 3}
+HOLDS = {"mu", "sigma"}
 
 
 def maker(value: float = 1.0) -> tuple[Callable[[], Tensors], list[None]]:
@@ -40,7 +41,7 @@ def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_what_was_made_once_is_read_the_next_time_bit_for_bit() -> None:
     make, made = maker()
-    first, second = (remembered("kind", MADE_FROM, make) for _ in range(2))
+    first, second = (remembered("kind", MADE_FROM, HOLDS, make) for _ in range(2))
     assert len(made) == 1
     assert first.keys() == second.keys() == {"mu", "sigma"}
     assert all(torch.equal(first[name], second[name]) and first[name].dtype == second[name].dtype for name in first)
@@ -48,20 +49,29 @@ def test_what_was_made_once_is_read_the_next_time_bit_for_bit() -> None:
 
 @pytest.mark.parametrize(("kind", "made_from"), [("other", MADE_FROM), ("kind", {"images": "abd", "n": 3}), ("kind", {"n": 3})])
 def test_what_is_made_from_something_else_is_something_else(kind: str, made_from: dict[str, object]) -> None:
-    remembered("kind", MADE_FROM, maker(1.0)[0])
-    assert remembered(kind, made_from, maker(2.0)[0])["mu"].tolist() == [2.0, 2.0]
-    assert remembered("kind", MADE_FROM, maker(3.0)[0])["mu"].tolist() == [1.0, 1.0]
+    remembered("kind", MADE_FROM, HOLDS, maker(1.0)[0])
+    assert remembered(kind, made_from, HOLDS, maker(2.0)[0])["mu"].tolist() == [2.0, 2.0]
+    assert remembered("kind", MADE_FROM, HOLDS, maker(3.0)[0])["mu"].tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("content", [b"", b"half a file", None])
 def test_a_damaged_file_is_made_anew(content: bytes | None) -> None:
     make, made = maker()
-    remembered("kind", MADE_FROM, make)
+    remembered("kind", MADE_FROM, HOLDS, make)
     (file,) = folder().iterdir()
     file.write_bytes(file.read_bytes()[:-5] if content is None else content)
-    assert remembered("kind", MADE_FROM, make)["mu"].tolist() == [1.0, 1.0]
-    assert remembered("kind", MADE_FROM, make)["mu"].tolist() == [1.0, 1.0]
+    assert remembered("kind", MADE_FROM, HOLDS, make)["mu"].tolist() == [1.0, 1.0]
+    assert remembered("kind", MADE_FROM, HOLDS, make)["mu"].tolist() == [1.0, 1.0]
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("held", [{"mu"}, {"mu", "sigma", "root"}])
+def test_a_file_that_holds_other_tensors_is_made_anew(held: set[str]) -> None:
+    remembered("kind", MADE_FROM, held, lambda: {name: torch.zeros(2) for name in held})
+    make, made = maker()
+    for _ in range(2):
+        assert remembered("kind", MADE_FROM, HOLDS, make).keys() == HOLDS
+    assert len(made) == 1
 
 
 def test_what_is_interrupted_leaves_nothing() -> None:
@@ -69,7 +79,7 @@ def test_what_is_interrupted_leaves_nothing() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        remembered("kind", MADE_FROM, interrupted)
+        remembered("kind", MADE_FROM, HOLDS, interrupted)
     assert not list(folder().iterdir())
 
 
@@ -79,7 +89,7 @@ def test_a_folder_that_cannot_be_written_costs_time_alone_and_is_told(
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SNGAN_CACHE", str(tmp_path / "file"))
     with caplog.at_level(logging.WARNING):
-        assert remembered("features", MADE_FROM, maker()[0])["mu"].tolist() == [1.0, 1.0]
+        assert remembered("features", MADE_FROM, HOLDS, maker()[0])["mu"].tolist() == [1.0, 1.0]
     assert "features is made anew each time; set SNGAN_CACHE to another folder" in caplog.text
 
 
@@ -88,7 +98,7 @@ def test_a_disk_that_fills_while_it_writes_costs_time_alone_and_leaves_nothing(c
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
-        found = remembered("features", MADE_FROM, lambda: large)
+        found = remembered("features", MADE_FROM, {"x"}, lambda: large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert torch.equal(found["x"], large["x"])
@@ -103,11 +113,11 @@ from sngan.evaluation.cache import folder, remembered
 
 expected = torch.arange(100_000)
 for i in range(60):
-    assert torch.equal(remembered("kind", {"n": 1}, lambda: {"x": expected})["x"], expected)
+    assert torch.equal(remembered("kind", {"n": 1}, {"x"}, lambda: {"x": expected})["x"], expected)
     if i % 3 == 0:
         for file in folder().glob("kind-*"):
             file.unlink(missing_ok=True)
-remembered("kind", {"n": 1}, lambda: {"x": expected})
+remembered("kind", {"n": 1}, {"x"}, lambda: {"x": expected})
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE) for _ in range(2)]

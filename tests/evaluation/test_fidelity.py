@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,59 @@ def test_scores_equal_torch_fidelitys_own(network: nn.Module, shapes: Tensor) ->
 def test_a_set_is_at_distance_zero_from_itself() -> None:
     stats = fidelity.statistics(normal(500, 8))
     assert fidelity.frechet_distance(stats, stats) == pytest.approx(0, abs=1e-6)
+
+
+def torch_fidelitys(first: fidelity.Statistics, second: fidelity.Statistics) -> float:
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
+    return fid_statistics_to_metric(first, second, verbose=False)[KEY_METRIC_FID]
+
+
+PAIRS = [(500, 400, 8), (900, 700, 128), (40, 60, 64), (20, 500, 64), (2, 2, 64), (100, 2000, 256)]
+"""N, M, F; in most of them a covariance is singular."""
+
+
+@pytest.fixture(params=PAIRS, ids=str)
+def pair(request: pytest.FixtureRequest) -> tuple[fidelity.Statistics, fidelity.Statistics]:
+    """Statistics of features whose scales differ by four orders of magnitude."""
+    N, M, F = request.param
+    first = normal(N, F) * torch.logspace(0, -4, F)
+    return fidelity.statistics(first), fidelity.statistics(1.1 * normal(M, F, seed=1) * torch.logspace(0, -4, F) + 0.1)
+
+
+Pair = tuple[fidelity.Statistics, fidelity.Statistics]
+
+
+def test_the_distance_equals_torch_fidelitys(pair: Pair) -> None:
+    assert fidelity.frechet_distance(*pair) == pytest.approx(torch_fidelitys(*pair), rel=1e-6)
+
+
+def test_the_distance_is_symmetric(pair: Pair) -> None:
+    first, second = pair
+    assert fidelity.frechet_distance(first, second) == pytest.approx(fidelity.frechet_distance(second, first), rel=1e-8)
+
+
+def test_a_set_is_at_distance_zero_from_itself_also_where_its_covariance_is_singular(pair: Pair) -> None:
+    for stats in pair:
+        assert abs(fidelity.frechet_distance(stats, stats)) < 1e-6 * stats["sigma"].trace()
+
+
+def test_the_distance_of_sets_in_different_planes_is_the_formulas() -> None:
+    """The covariances' product is 0, and so is its root, whatever rounding makes of it."""
+    x = torch.zeros(50, 64)
+    x[:, :10], y = normal(50, 10), torch.zeros(80, 64)
+    y[:, 30:] = normal(80, 34, seed=1)
+    first, second = fidelity.statistics(x), fidelity.statistics(y)
+    mean = ((x.double().mean(0) - y.double().mean(0)) ** 2).sum().item()
+    expected = mean + first["sigma"].trace() + second["sigma"].trace()
+    assert fidelity.frechet_distance(first, second) == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_root_of_a_covariance_squares_to_it_and_has_no_nan(pair: Pair) -> None:
+    for stats in pair:
+        root = fidelity.square_root(stats["sigma"])
+        np.testing.assert_allclose(root @ root, stats["sigma"], atol=1e-13 * stats["sigma"].trace())
+        np.testing.assert_allclose(root, root.T, atol=1e-12)
 
 
 def test_the_distance_of_moved_and_scaled_features_is_the_formulas() -> None:
@@ -194,6 +248,41 @@ def test_samples_far_from_all_real_images_have_none() -> None:
 def test_samples_of_one_mode_of_two_are_precise_and_recall_half() -> None:
     modes = torch.cat([normal(60, 2), normal(60, 2) + 100])
     assert fidelity.precision_recall(modes[:60].clone(), modes, neighbours=3) == (1.0, 0.5)
+
+
+def brute_force(samples: Tensor, reference: Tensor, neighbours: int) -> tuple[float, float]:
+    """Precision and recall from differences in float64, which lose nothing."""
+
+    def distances(a: Tensor, b: Tensor) -> Tensor:
+        return (a.double()[:, None] - b.double()[None]).square().sum(-1).sqrt()
+
+    def covered(x: Tensor, centres: Tensor) -> float:
+        radii = distances(centres, centres).sort(1).values[:, neighbours]
+        return (distances(x, centres) <= radii).any(1).double().mean().item()
+
+    return covered(samples, reference), covered(reference, samples)
+
+
+def torch_fidelitys_precision_recall(samples: Tensor, reference: Tensor) -> tuple[float, float]:
+    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+    found = prc_features_to_metric(samples, reference, prc_neighborhood=3, prc_batch_size=10_000, save_cpu_ram=True, verbose=False)
+    return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
+
+
+def test_precision_and_recall_are_exact_where_float32_is_not() -> None:
+    """Far from the origin float32 loses distances beside the norms whose difference they are."""
+    samples, real = normal(200, 16) + 300, 1.2 * normal(250, 16, seed=1) + 300
+    exact = pytest.approx(brute_force(samples, real, 3), abs=1e-6)
+    assert fidelity.precision_recall(samples, real, neighbours=3) == exact
+    assert torch_fidelitys_precision_recall(samples, real) != exact
+
+
+def test_precision_and_recall_equal_torch_fidelitys_where_float32_will_do() -> None:
+    samples, real = normal(200, 4), 1.2 * normal(250, 4, seed=1)
+    found = fidelity.precision_recall(samples, real, neighbours=3)
+    assert found == torch_fidelitys_precision_recall(samples, real)
+    assert found == pytest.approx(brute_force(samples, real, 3), abs=1e-6)
 
 
 def test_precision_and_recall_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

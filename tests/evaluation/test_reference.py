@@ -63,11 +63,18 @@ def test_other_images_another_number_of_them_or_other_weights_are_looked_at_anew
 
 def test_statistics_from_the_cache_are_those_of_the_features_bit_for_bit() -> None:
     look, expected = Look(), fidelity.statistics(Look()().features)
+    expected["root"] = fidelity.square_root(expected["sigma"])
     for _ in range(2):
         found = reference(look).statistics()
         assert found.keys() == expected.keys()
         assert all(np.array_equal(found[name], expected[name]) and found[name].dtype == expected[name].dtype for name in found)
     assert look.times == 1
+
+
+def test_the_root_from_the_cache_changes_no_distance() -> None:
+    samples, real = fidelity.statistics(Look(seed=1)().features), fidelity.statistics(Look()().features)
+    for _ in range(2):
+        assert fidelity.frechet_distance(samples, reference(Look()).statistics()) == fidelity.frechet_distance(samples, real)
 
 
 def test_features_serve_for_statistics_too() -> None:
@@ -80,7 +87,7 @@ def test_features_serve_for_statistics_too() -> None:
 
 def test_for_a_distance_alone_no_features_are_kept() -> None:
     reference(Look()).statistics()
-    assert [path.name.partition("-")[0] for path in folder().iterdir()] == ["statistics"]
+    assert [path.name.partition("-")[0] for path in folder().iterdir()] == ["moments"]
 
 
 def scores_with(weights: Path, images: Path) -> dict[str, float]:
