@@ -323,16 +323,16 @@ class Direction(NamedTuple):
 
 
 def compared(
-    config: Config, step: Callable[[TrainState, Inputs], object], *, dtype: torch.dtype = torch.float64
+    config: Config, step: Callable[[TrainState, Inputs], object], *, dtype: torch.dtype = torch.float64, steps: int = STEPS
 ) -> list[Direction]:
-    """How three steps of a game, made by `step` in numbers of this type, compare with the reference's."""
+    """How some steps of a game, made by `step` in numbers of this type, compare with the reference's."""
     state = state_of(config, dtype)
     reference = ReferenceGame(state, config)
     before = {name: p.detach().clone() for name, p in watched(state).items()}
-    for i in range(STEPS):
+    for i in range(steps):
         step(state, cast(inputs(config, i), dtype))
         reference.step(inputs(config, i))
-    return directions(before, state, reference, steps=STEPS)
+    return directions(before, state, reference, steps=steps)
 
 
 def game_of(config: Config) -> Game:
