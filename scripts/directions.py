@@ -118,3 +118,7 @@ class Composer:
             if player in change and not any(word.startswith(f"{player}=") for word in choice):
                 change[player] = {key: value for key, value in change[player].items() if value != self._base[player].get(key)}
         return change
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -230,6 +230,11 @@ class Player:
         """Weights for all forwards of this version of the parameters; None where each forward is to iterate."""
         return None if self.iterates_per_forward else self.weights(iterate=True)
 
+    def gradients(self) -> list[float]:
+        """How large each parameter's gradient has been, as a part of the largest of the network's."""
+        sizes = [self.optimizer.state[p]["exp_avg_sq"].mean().sqrt().item() for p in self.parameters]
+        return [size / max(sizes) for size in sizes]
+
     def __call__(self, x: Tensor, y: Tensor | None, weights: Mapping[str, Tensor] | None) -> Tensor:
         used = self.weights(iterate=True) if weights is None else weights
         return functional_call(self.network, dict(used), (x, y))
@@ -280,7 +285,7 @@ class ReferenceGame:
         if regularizer == "gradient_penalty":
             epsilon = inputs.epsilon[i].view(-1, 1, 1, 1)
             slopes = self.slopes(epsilon * x_real + (1 - epsilon) * x_fake, y_real, weights)
-            return loss + strength * ((slopes.square().sum(1).sqrt() - 1) ** 2).mean()
+            return loss + strength * ((slopes.norm(dim=1) - 1) ** 2).mean()
         if regularizer == "r1":
             return loss + strength / 2 * self.slopes(x_real, y_real, weights).square().sum(1).mean()
         if regularizer == "orthonormal":  # |W^T W - I|^2 as the paper writes it
@@ -349,16 +354,18 @@ def watched(state: TrainState) -> dict[str, Tensor]:
 def directions(before: Mapping[str, Tensor], state: TrainState, reference: ReferenceGame, *, steps: int) -> list[Direction]:
     """Of every parameter of G, D and the averaged G since `before`.
 
-    An update of nothing but rounding, that of a bias before batch norm say, has no direction; it gets the cosine and the ratio 1.
+    Where the gradient is nothing but rounding, that of a bias before batch norm say, there is no direction: cosine and ratio are 1.
     """
-    theirs = [*reference.G.parameters, *reference.D.parameters, *reference.average]
+    G, D = reference.G, reference.D
+    theirs = [*G.parameters, *D.parameters, *reference.average]
+    gradients = [*G.gradients(), *D.gradients(), *G.gradients()]
     found = []
-    for (name, p), q in zip(watched(state).items(), theirs, strict=True):
+    for (name, p), q, gradient in zip(watched(state).items(), theirs, gradients, strict=True):
         ours, expected = (t.detach().double() - before[name].double() for t in (p, q))
         most = reference.config.optimizer.lr * p.numel() ** 0.5 * steps
         error = ((ours - expected).norm() / most).item()
-        if max(ours.norm(), expected.norm()) < 1e-5 * most:
-            found.append(Direction(name, 1.0, 1.0, error))
+        if gradient < 1e-9:
+            found.append(Direction(name, 1.0, 1.0, 0.0))
         else:
             cosine = F.cosine_similarity(ours.flatten(), expected.flatten(), dim=0, eps=1e-30).item()
             found.append(Direction(name, cosine, (ours.norm() / expected.norm()).item(), error))
