@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,17 @@ def finished_run(folder: Path, *overrides: str) -> Path:
     finally:
         os.chdir(before)
     return folder / "run"
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Within it no file gets longer than so many bytes, as on a disk that fills while it is written."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def events(run: Path) -> Any:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from conftest import full_disk
 from sngan import Config, UserError, load_generator, open_checkpoint
 from sngan.config import Keep
 from sngan.data.images import ImageSpec
@@ -63,14 +65,48 @@ def test_restoring_copies_into_the_tensors_there_are(config: Config) -> None:
     assert [p.data_ptr() for p in state.G.parameters()] == before
 
 
-def test_an_interrupted_save_leaves_no_checkpoint(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(checkpoint.torch, "save", full)
-    with pytest.raises(OSError, match="no space"):
-        save(fresh(config, 2), config, SPEC, Path("checkpoints"))
+@pytest.mark.parametrize("size", [1_000, 100_000, 200_000], ids=["its smallest file", "a network", "the optimisers"])
+def test_a_disk_that_fills_in_the_middle_of_a_save_leaves_no_checkpoint(config: Config, size: int) -> None:
+    with full_disk(size), pytest.raises(OSError, match="File too large"):
+        save(played(config, 2), config, SPEC, Path("checkpoints"))
     assert steps_saved(Path("checkpoints")) == {}
+    path = save(played(config, 2), config, SPEC, Path("checkpoints"))
+    assert [steps_saved(Path("checkpoints")), list(Path("checkpoints").iterdir())] == [{2: path}, [path]]
+    restore(fresh(config), open_checkpoint(path))
+
+
+def test_what_a_checkpoint_holds_is_on_the_disk_before_it_has_its_name(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power cut leaves cannot be tried here, so the calls that flush are watched; they are made."""
+    fsync, flushed = os.fsync, []
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        flushed.append(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
+    assert sorted(flushed[:-1]) == sorted(f"checkpoints/.partial-{path.name}/{file.name}" for file in path.iterdir())
+    assert flushed[-1] == "checkpoints"
+
+
+def test_a_kill_in_the_middle_of_removing_leaves_whole_checkpoints(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kill comes when a file or two of a folder are gone; other tests remove in earnest."""
+    folder = Path("checkpoints")
+    for step in (1, 2, 3):
+        save(fresh(config, step), config, SPEC, folder)
+
+    def killed(path: Path) -> None:
+        (path / "generator.safetensors").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prune(folder, Keep(last=1, every=0), None)
+    for path in steps_saved(folder).values():
+        load_generator(open_checkpoint(path))
+    prune(folder, Keep(last=1, every=0), None)
+    assert [path.name for path in folder.iterdir()] == ["step-00000003"]
 
 
 def test_leftovers_of_an_interrupted_save_are_removed_by_the_next(config: Config) -> None:
@@ -124,8 +160,8 @@ def test_the_last_few_the_milestones_and_the_best_are_kept(config: Config) -> No
     folder = Path("checkpoints")
     for step in range(1, 9):
         save(fresh(config, step), config, SPEC, folder)
-    prune(folder, Keep(last=2, every=3), best=1)
-    assert list(steps_saved(folder)) == [1, 3, 6, 7, 8]
+    prune(folder, Keep(last=2, every=4), best=1)
+    assert list(steps_saved(folder)) == [1, 4, 7, 8]
 
 
 @pytest.mark.parametrize("changes", [{"step": -3}, {"step": "six"}, {"sha256": []}, {"image": {"resolution": "32"}}])

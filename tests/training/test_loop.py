@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import sngan
-from conftest import TINY, event_steps
+from conftest import TINY, event_steps, full_disk
 from sngan import Config, UserError, train
 from sngan.files import read_lines
 from sngan.training import engine
@@ -179,6 +179,22 @@ def test_a_finished_run_is_not_run_again(tiny: Tiny, monkeypatch: pytest.MonkeyP
     n_scores = len(read_lines(Path("run/metrics.jsonl")))
     assert train(tiny("run_dir=run")) == first
     assert len(read_lines(Path("run/metrics.jsonl"))) == n_scores
+
+
+def test_a_full_disk_is_told_with_the_last_good_checkpoint_and_the_run_goes_on_from_there(tiny: Tiny) -> None:
+    train(tiny("run_dir=run", "protocol=none", "steps=2"))
+    with (
+        full_disk(200_000),
+        pytest.raises(
+            UserError,
+            match=r"step 4 cannot be saved in run/checkpoints \(File too large\); the last good checkpoint is .*-00000002",
+        ),
+    ):
+        train(tiny("run_dir=run", "protocol=none"))
+    assert list(steps_saved(Path("run/checkpoints"))) == [2]
+    train(tiny("run_dir=run", "protocol=none"))
+    train(tiny("run_dir=whole", "protocol=none"))
+    assert final_weights(Path("whole")) == final_weights(Path("run"))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
