@@ -41,7 +41,7 @@ def remembered(kind: str, made_from: dict[str, Any], make: Callable[[], Tensors]
     path = folder() / f"{kind}-{name[:32]}.safetensors"
     try:
         return load_file(path)
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, RuntimeError):  # the last from torch, where another process removes the file as it is opened
         made = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
