@@ -9,10 +9,12 @@ import sys
 import torch
 
 from conftest import TINY
-from sngan import UserError, compose, distributed, train
+from sngan import UserError, build, compose, distributed, train
+from sngan.data.batches import Batches
 from sngan.layers.normalized import Normalized
 from sngan.training import engine
-from sngan.training.state import TrainState
+from sngan.training.inputs import InputStream
+from sngan.training.state import TrainState, build_networks
 from sngan.training.step import Game, Inputs
 
 
@@ -31,6 +33,20 @@ def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
 
     engine.train_step = watched
     return states, z, reals
+
+
+def numbers() -> dict[str, list[float]]:
+    """What a step of a conditional game is given here, by name."""
+    config = compose(
+        [*TINY, "conditional=true", "generator=resnet", "generator.widths=[8,8,8,8]", "discriminator=resnet",
+         "discriminator.widths=[8,8]", "discriminator.downsample=[true,true]", "data.flip=true"]
+    )  # fmt: skip
+    source = build("data", config.data)
+    G, _ = build_networks(config, source.spec)
+    options = {"batch": 8, "d_steps": 1, "seed": 0, "data": config.data, "device": torch.device("cpu")}
+    batches = Batches(source.load("train"), source.spec, **options, rank=distributed.rank(), world=distributed.world_size())
+    given = InputStream(config, G.network, batches, torch.device("cpu"))(0)
+    return {name: value.flatten().tolist() for name, value in given._asdict().items()}
 
 
 def digest(player: Normalized[torch.nn.Module]) -> str:
@@ -65,6 +81,7 @@ if __name__ == "__main__":
         ]
         train(compose([*TINY, "run_dir=rival", "protocol=none", *rival]))
         said = {
+            "numbers": numbers(),
             "players": [digest(states[-1].G), digest(states[-1].D)],
             "gradients": [g.flatten().tolist() for g in gradients],
             "weight": module.weight.flatten().tolist(),
