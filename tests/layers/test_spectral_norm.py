@@ -232,6 +232,12 @@ def test_bake_moves_nothing_and_shares_nothing() -> None:
     assert all(torch.equal(value, before[name]) for name, value in D.state_dict().items())
 
 
+def test_baked_weights_share_no_memory_where_they_were_made_together(batched: None) -> None:
+    """A file of tensors could not hold them."""
+    weights = [p for p in bake(SpectralNorm(many_layers())).parameters() if p.dim() > 1]
+    assert len({p.untyped_storage().data_ptr() for p in weights}) == len(weights)
+
+
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf"), 1e-30, 1e30])
 def test_weights_without_a_norm_are_refused(value: float) -> None:
     for wrap in (SpectralNorm, lambda plain: Normalized(plain).follow_sigma()):

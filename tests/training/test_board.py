@@ -20,6 +20,7 @@ Tiny = Callable[..., Config]
 
 
 def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run dies at this step; the steps before it are the real ones."""
     play = engine.train_step
 
     def fragile(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:

@@ -71,7 +71,7 @@ def test_opening_at_a_step_forgets_what_came_after_it_but_not_scores_of_checkpoi
 
 
 def test_time_aside_is_no_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
+    now = [0.0]  # a clock that moves when it is told to; a whole run is timed so in test_recorder.py
     monkeypatch.setattr("sngan.training.log.time.monotonic", lambda: now[0])
     log = RunLog(tmp_path, step=0, steps=5, images_per_step=10)
     now[0] += 2.0

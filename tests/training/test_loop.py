@@ -1,4 +1,7 @@
-"""Whole runs: what they leave, how they stop, and that a resumed run is the uninterrupted one."""
+"""Whole runs: what they leave, how they stop, and that a resumed run is the uninterrupted one.
+
+Where something is to happen at a step, the step is wrapped and played all the same.
+"""
 
 from __future__ import annotations
 
@@ -427,7 +430,7 @@ def test_decay_of_the_average_reaches_the_step_and_changes_the_average_alone(tin
 def test_a_signal_during_the_full_score_says_that_it_is_still_to_come(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*_: object) -> float:
+    def interrupted(*_: object) -> float:  # the real distance is taken below, when the run goes on
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal should have ended the score")
 
@@ -442,7 +445,7 @@ def test_a_signal_during_the_full_score_says_that_it_is_still_to_come(
 def test_a_signal_while_loading_leaves_nothing_behind(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     from sngan.data.shapes import Shapes
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object) -> None:  # every other run here loads in earnest
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal should have ended the loading")
 

@@ -30,7 +30,7 @@ def result(run: str = "run") -> dict[str, Any]:
 
 
 def at_step(step: int, act: Callable[[TrainState], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something happens before a step is played."""
+    """Something happens before a step is played, which then is."""
     play = engine.train_step
 
     def watched(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
@@ -120,7 +120,7 @@ def test_a_finished_run_is_passed_over_before_any_image_is_read(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     first = train(tiny("run_dir=run"))
-    monkeypatch.setattr(Shapes, "load", break_down)
+    monkeypatch.setattr(Shapes, "load", break_down)  # as a witness: it is not called
     assert train(tiny("run_dir=run", "log_every=3", "resume=force")) == first
     assert "run is finished: fd_32_shapes-train_small_resnet" in capfd.readouterr().out
     assert len(json.loads(Path("run/run.json").read_text())["sessions"]) == 1

@@ -77,6 +77,7 @@ def test_no_gradient_is_left_behind(state: TrainState, game: Game) -> None:
 
 
 def test_u_and_v_make_one_iteration_per_update_of_d(state: TrainState, game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, and made; the textbook loop below holds u and v themselves."""
     calls = []
     normalize = type(state.D).normalize
 
@@ -245,7 +246,7 @@ def of(tiny: Callable[..., Config], *overrides: str, dtype: torch.dtype = torch.
 
 
 def iterations(state: TrainState, player: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many power iterations each call of the next step makes, as a list that fills."""
+    """How many power iterations each call of the next step makes, as a list that fills; they are made."""
     vectors, made = getattr(state, player).vectors, []
     divided = vectors.divided
     monkeypatch.setattr(vectors, "divided", lambda *, iterations=0: made.append(iterations) or divided(iterations=iterations))

@@ -11,7 +11,7 @@ from sngan.training.stop import Interrupted, StopRequest
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The clock, to be moved."""
+    """The clock, to be moved; the signals are real, and whole runs with the real clock are stopped in test_loop.py."""
     time = [100.0]
     monkeypatch.setattr("sngan.training.stop.time.monotonic", lambda: time[0])
     return time
