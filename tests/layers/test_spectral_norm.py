@@ -281,6 +281,26 @@ def test_advancing_is_float32_under_autocast_too() -> None:
     assert torch.equal(D.network[0].v, twin.network[0].v)
 
 
+def test_advancing_moves_u_and_v_as_normalising_does() -> None:
+    D = SpectralNorm(many_layers(), power_iterations=3)
+    for layer in D.layers().values():
+        layer.u.copy_(nn.functional.normalize(torch.randn_like(layer.u), dim=0))
+    twin = copy.deepcopy(D)
+    D.advance()
+    twin.normalize(update=True)
+    for (name, a), b in zip(D.state_dict().items(), twin.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_network_may_change_its_type_after_its_layers_were_padded(batched: None) -> None:
+    D = SpectralNorm(many_layers(torch.float64))
+    D.normalize(update=True)
+    for name, weight in D.float().normalize(update=False).items():
+        assert weight.dtype == torch.float32
+        layer = D.network.get_submodule(name.removesuffix(".weight"))
+        torch.testing.assert_close(weight, layer.weight / (layer.u @ matrix(layer, layer.weight) @ layer.v))
+
+
 class TwoNames(nn.Module):
     """A layer that is reached by two names, and two layers that share a weight."""
 
