@@ -39,6 +39,11 @@ def test_a_flag_of_any_rank_is_known_to_all(run_of_two: tuple[Path, list[dict[st
     assert all(said["any"] is True for said in run_of_two[1])
 
 
+def test_all_ranks_stop_at_the_same_step_when_one_is_asked(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
+    """They ask each other every 20 steps alone, because that makes them wait."""
+    assert [said["stops"] for said in run_of_two[1]] == [[False, False, True, False, True]] * 2
+
+
 def test_a_batch_that_cannot_be_split_is_refused(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
     expected = "batch=5 cannot be split over 2 ranks; use a multiple of 2 (batch is the sum over ranks)"
     assert all(said["refused"] == expected for said in run_of_two[1])

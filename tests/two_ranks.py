@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import sys
 
 import torch
@@ -16,6 +18,7 @@ from sngan.training import engine
 from sngan.training.inputs import InputStream
 from sngan.training.state import TrainState, build_networks
 from sngan.training.step import Game, Inputs
+from sngan.training.stop import StopRequest
 
 
 def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
@@ -47,6 +50,14 @@ def numbers() -> dict[str, list[float]]:
     batches = Batches(source.load("train"), source.spec, **options, rank=distributed.rank(), world=distributed.world_size())
     given = InputStream(config, G.network, batches, torch.device("cpu"))(0)
     return {name: value.flatten().tolist() for name, value in given._asdict().items()}
+
+
+def stops() -> list[bool]:
+    """Whether the run is to stop after some steps, when the second rank alone has been asked."""
+    with StopRequest() as request:
+        if distributed.rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return [request.requested(step) for step in (1, 19, 20, 21, 40)]
 
 
 def digest(player: Normalized[torch.nn.Module]) -> str:
@@ -82,6 +93,7 @@ if __name__ == "__main__":
         train(compose([*TINY, "run_dir=rival", "protocol=none", *rival]))
         said = {
             "numbers": numbers(),
+            "stops": stops(),
             "players": [digest(states[-1].G), digest(states[-1].D)],
             "gradients": [g.flatten().tolist() for g in gradients],
             "weight": module.weight.flatten().tolist(),

@@ -15,14 +15,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import sngan
 from conftest import TINY, event_steps, full_disk
 from sngan import Config, UserError, train
+from sngan.data.batches import Batches
+from sngan.data.images import game_spec
+from sngan.evaluation.extractors.small_resnet import SHIPPED
 from sngan.files import read_lines
 from sngan.training import engine
 from sngan.training.checkpoint import steps_saved
-from sngan.training.state import TrainState
+from sngan.training.inputs import InputStream
+from sngan.training.state import TrainState, build_networks
+from sngan.training.step import Game, Inputs
 from sngan.training.stop import Interrupted
 
 Tiny = Callable[..., Config]
@@ -410,6 +416,44 @@ def test_the_learning_rate_falls_as_the_schedule_says(tiny: Tiny, monkeypatch: p
     monkeypatch.setattr(engine, "train_step", watched)
     train(tiny("run_dir=run", "protocol=none", "optimizer.decay=linear", "optimizer.lr=6.0"))
     assert rates == [[6.0, 6.0], [5.0, 5.0], [4.0, 4.0], [3.0, 3.0], [2.0, 2.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_each_step_is_played_on_its_own_inputs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    config = tiny("run_dir=run", "protocol=none", f"seed={seed}", "steps=3", "g_batch=6")
+    given, play = [], engine.train_step
+
+    def watched(state: TrainState, game: Game, inputs: Inputs) -> dict[str, torch.Tensor]:
+        given.append(inputs)
+        return play(state, game, inputs)
+
+    monkeypatch.setattr(engine, "train_step", watched)
+    train(config)
+    source, device = sngan.build("data", config.data), torch.device("cpu")
+    spec = game_spec(source.spec, conditional=False)
+    batches = Batches(source.load("train"), spec, batch=8, d_steps=1, seed=seed, data=config.data, device=device)
+    inputs = InputStream(config, build_networks(config, spec)[0].network, batches, device)
+    for step, got in enumerate(given):
+        for name, value in inputs(step)._asdict().items():
+            assert value is None if got._asdict()[name] is None else torch.equal(got._asdict()[name], value), name
+
+
+def test_the_game_that_is_played_is_the_configs(tiny: Tiny) -> None:
+    rival = "protocol=none", "discriminator.normalization=none"
+    train(tiny("run_dir=clipped", *rival, "weight_clip=0.01"))
+    D = sngan.load_discriminator(sngan.open_checkpoint(Path("clipped/checkpoints/step-00000006")))
+    assert max(p.abs().max() for p in D.parameters()) == torch.tensor(0.01)
+    train(tiny("run_dir=penalised", *rival, "regularizer=r1"))
+    assert all(line["penalty"] > 0 for line in read_lines(Path("penalised/scalars.jsonl")))
+
+
+def test_an_extractor_that_is_blind_is_told_before_anything_is_written(tiny: Tiny) -> None:
+    tensors = load_file(SHIPPED)
+    tensors["layer1.0.bn1.weight"] = torch.full_like(tensors["layer1.0.bn1.weight"], 3e38)
+    save_file(tensors, "blind.safetensors")
+    with pytest.raises(UserError, match="extractor=blind gives NaN or infinity for images of shapes"):
+        train(tiny("run_dir=run", "extractor.weights=blind.safetensors", "evaluate_every=0"))
+    assert not Path("run").exists()
 
 
 def test_precision_reaches_the_step(tiny: Tiny) -> None:

@@ -81,7 +81,7 @@ def test_grids_show_the_same_latents_all_along(tiny: Tiny) -> None:
 
 
 def test_each_score_is_by_its_own_protocol_and_the_last_one_names_the_file_it_is_of(tiny: Tiny) -> None:
-    train(tiny("run_dir=run", "quick.n=20", "protocol.n=24"))
+    train(tiny("run_dir=run", "quick.n=20", "protocol.n=24", "protocol.n_reference=50"))
     lines = read_lines(Path("run/metrics.jsonl"))
     assert {(line["role"], line["protocol"]["n"], "floor" in line) for line in lines} == {("quick", 20, False), ("full", 24, True)}
     (last,) = [line for line in lines if (line["role"], line["step"]) == ("full", 6)]

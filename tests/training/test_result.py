@@ -17,7 +17,7 @@ from sngan import Config, UserError, train
 from sngan.data.shapes import Shapes
 from sngan.files import read_lines
 from sngan.training import engine
-from sngan.training.result import finished, write_failure
+from sngan.training.result import ending, finished, write_failure
 from sngan.training.run_folder import RunFolder
 from sngan.training.state import TrainState
 from sngan.training.stop import Interrupted
@@ -59,6 +59,22 @@ def test_a_finished_run_says_what_came_out_and_of_what(tiny: Tiny) -> None:
         "last": next(line for line in records if line["role"] == "full" and line["step"] == 6),
         "best": next(line for line in records if line["role"] == "full" and line["step"] == said["quick"]["step"]),
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, ("finished", None)),
+        (Interrupted(signal.SIGTERM), ("interrupted", None)),
+        (KeyboardInterrupt(), ("interrupted", None)),
+        (SystemExit(143), ("interrupted", None)),
+        (UserError("no such data"), ("failed", "no such data")),
+        (MemoryError("too large"), ("failed", "MemoryError: too large")),
+    ],
+    ids=repr,
+)
+def test_who_asks_to_stop_is_no_failure(error: BaseException | None, expected: tuple[str, str | None]) -> None:
+    assert ending(error) == expected
 
 
 def test_a_run_without_scores_has_none(tiny: Tiny) -> None:
