@@ -14,7 +14,7 @@ from sngan import Config, UserError, load_generator, open_checkpoint
 from sngan.config import Keep
 from sngan.data.images import ImageSpec
 from sngan.training import checkpoint
-from sngan.training.checkpoint import prune, restore, save, steps_saved
+from sngan.training.checkpoint import latest, prune, restore, save, steps_saved
 from sngan.training.state import TrainState, build_networks, initial_state
 
 SPEC = ImageSpec(32, 3, 0)
@@ -157,8 +157,9 @@ def test_weights_of_another_network_are_refused(config: Config, tiny: Callable[.
 
 def test_the_last_few_the_milestones_and_the_best_are_kept(config: Config) -> None:
     folder = Path("checkpoints")
-    for step in range(1, 9):
+    for step in range(9):  # step 0 is no milestone
         save(fresh(config, step), config, SPEC, folder)
+    assert latest(folder) == folder / "step-00000008"
     prune(folder, Keep(last=2, every=4), best=1)
     assert list(steps_saved(folder)) == [1, 4, 7, 8]
 
@@ -240,6 +241,8 @@ def test_half_a_checkpoint_is_replaced_and_a_copy_with_another_name_is_none(conf
     half = Path("checkpoints/step-00000002")
     half.mkdir(parents=True)
     (half / "half").write_bytes(b"half")
+    assert steps_saved(Path("checkpoints")) == {}
+    assert latest(Path("checkpoints")) is None
     path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
     assert not (path / "half").exists()
     shutil.copytree(path, "checkpoints/step-00000009.bak")
