@@ -94,3 +94,11 @@ def test_scores_taken_in_another_way_are_not_taken_for_these(tiny: Tiny) -> None
     train(tiny("run_dir=run", "protocol.n=24"))
     added = read_lines(Path("run/metrics.jsonl"))[before:]
     assert [(line["role"], line["step"], line["protocol"]["n"]) for line in added] == [("full", 6, 24)]
+
+
+def test_scores_during_training_are_of_the_averaged_generator(tiny: Tiny) -> None:
+    """It stays where it was, while the one that is trained runs away."""
+    train(tiny("run_dir=run", "protocol.n=32", "ema.decay=0.9999", "optimizer.lr=1.0"))
+    distances = [line["scores"]["fd_32_shapes-train_small_resnet"] for line in read_lines(Path("run/metrics.jsonl"))]
+    assert len(distances) > 3
+    assert distances == pytest.approx([distances[0]] * len(distances), rel=0.05)
