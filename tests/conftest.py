@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -67,6 +72,17 @@ def finished_run(folder: Path, *overrides: str) -> Path:
     return folder / "run"
 
 
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Within it no file gets longer than so many bytes, as on a disk that fills while it is written."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def events(run: Path) -> Any:
     """All TensorBoard events of a run, as TensorBoard keeps them."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -95,3 +111,20 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny() -> Callable[..., Config]:
     """`tiny("loss=bce", …)`: the config of a run that takes a second, with overrides."""
     return lambda *overrides: compose([*TINY, *overrides])
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where the files of `tmp_path` are served by this process, for what is downloaded."""
+    monkeypatch.setenv("no_proxy", "*")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path))) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

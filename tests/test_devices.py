@@ -8,7 +8,7 @@ from sngan import UserError, devices
 
 @pytest.fixture
 def two_cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
-    """A machine with two cards; the list holds which became the current one."""
+    """A machine with two cards; the list holds which became the current one. Where there is a real one, test_engine.py trains on it."""
     current: list[torch.device] = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)

@@ -39,6 +39,11 @@ def test_a_flag_of_any_rank_is_known_to_all(run_of_two: tuple[Path, list[dict[st
     assert all(said["any"] is True for said in run_of_two[1])
 
 
+def test_all_ranks_stop_at_the_same_step_when_one_is_asked(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
+    """They ask each other every 20 steps alone, because that makes them wait."""
+    assert [said["stops"] for said in run_of_two[1]] == [[False, False, True, False, True]] * 2
+
+
 def test_a_batch_that_cannot_be_split_is_refused(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
     expected = "batch=5 cannot be split over 2 ranks; use a multiple of 2 (batch is the sum over ranks)"
     assert all(said["refused"] == expected for said in run_of_two[1])
@@ -52,6 +57,14 @@ def test_ranks_see_different_images_and_latents_and_end_with_the_same_weights(
     assert first["reals"] != second["reals"]
     assert first["weights"] == second["weights"]
     assert first["players"] == second["players"]  # u, v and gamma among them
+
+
+def test_no_number_of_a_step_is_given_to_both_ranks(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
+    first, second = (said["numbers"] for said in run_of_two[1])
+    assert first.keys() == {"x_real", "y_real", "z_D", "y_D", "epsilon", "z_G", "y_G"}
+    for name, values in first.items():
+        assert len(values) == len(second[name])
+        assert values != second[name], name
 
 
 def test_two_ranks_leave_one_run(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:

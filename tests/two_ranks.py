@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import sys
 
 import torch
 
 from conftest import TINY
-from sngan import UserError, compose, distributed, train
+from sngan import UserError, build, compose, distributed, train
+from sngan.data.batches import Batches
 from sngan.layers.normalized import Normalized
 from sngan.training import engine
-from sngan.training.state import TrainState
+from sngan.training.inputs import InputStream
+from sngan.training.state import TrainState, build_networks
 from sngan.training.step import Game, Inputs
+from sngan.training.stop import StopRequest
 
 
 def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
@@ -31,6 +36,28 @@ def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
 
     engine.train_step = watched
     return states, z, reals
+
+
+def numbers() -> dict[str, list[float]]:
+    """What a step of a conditional game is given here, by name."""
+    config = compose(
+        [*TINY, "conditional=true", "generator=resnet", "generator.widths=[8,8,8,8]", "discriminator=resnet",
+         "discriminator.widths=[8,8]", "discriminator.downsample=[true,true]", "data.flip=true"]
+    )  # fmt: skip
+    source = build("data", config.data)
+    G, _ = build_networks(config, source.spec)
+    options = {"batch": 8, "d_steps": 1, "seed": 0, "data": config.data, "device": torch.device("cpu")}
+    batches = Batches(source.load("train"), source.spec, **options, rank=distributed.rank(), world=distributed.world_size())
+    given = InputStream(config, G.network, batches, torch.device("cpu"))(0)
+    return {name: value.flatten().tolist() for name, value in given._asdict().items()}
+
+
+def stops() -> list[bool]:
+    """Whether the run is to stop after some steps, when the second rank alone has been asked."""
+    with StopRequest() as request:
+        if distributed.rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return [request.requested(step) for step in (1, 19, 20, 21, 40)]
 
 
 def digest(player: Normalized[torch.nn.Module]) -> str:
@@ -65,6 +92,8 @@ if __name__ == "__main__":
         ]
         train(compose([*TINY, "run_dir=rival", "protocol=none", *rival]))
         said = {
+            "numbers": numbers(),
+            "stops": stops(),
             "players": [digest(states[-1].G), digest(states[-1].D)],
             "gradients": [g.flatten().tolist() for g in gradients],
             "weight": module.weight.flatten().tolist(),

@@ -14,6 +14,7 @@ it is code: names in config.json are looked up in the registry.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -108,7 +109,9 @@ def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Pa
         save_tensors(network, partial / f"{name}.safetensors")
     # moments alone: rates and betas are the config's
     moments = {"G_optimizer": state.G_optimizer.state_dict()["state"], "D_optimizer": state.D_optimizer.state_dict()["state"]}
-    torch.save(moments, partial / "state.pt")
+    buffer = io.BytesIO()
+    torch.save(moments, buffer)
+    (partial / "state.pt").write_bytes(buffer.getbuffer())  # by Python: a full disk is an OSError, where torch raises others
     (partial / "config.json").write_text(config.model_dump_json(indent=2))
     manifest = {
         "format": FORMAT,
@@ -229,9 +232,10 @@ def load_discriminator(checkpoint: Checkpoint) -> Normalized[nn.Module]:
 
 def save_tensors(network: nn.Module, path: Path) -> None:
     """The network's parameters and buffers as safetensors."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}, path)
+    # written by Python: a full disk is an OSError, where save_file raises another
+    path.write_bytes(save({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}))
 
 
 def load_tensors(network: nn.Module, path: Path) -> None:

@@ -74,7 +74,9 @@ def test_compiled_variants_are_timed_too(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_a_variant_has_all_that_those_before_it_have(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "why_not", lambda part, device: None)
+    monkeypatch.setattr(
+        engine, "why_not", lambda part, device: None
+    )  # the list alone is looked at; what can run here is timed above
     variants = ladder(torch.device(kind))
     for before, after in itertools.pairwise(variants):
         flags = {name for name in Variant.__dataclass_fields__ if getattr(before, name) is True}

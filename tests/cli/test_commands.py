@@ -150,7 +150,7 @@ def test_a_mistake_is_answered_in_two_lines_with_exit_code_2(words: list[str], s
 
 
 def test_no_cuda_where_it_was_asked_for(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # also on a machine that has one
     assert main(["train", "device=cuda"]) == 2
     assert "device=cuda: this machine or this build of torch has none" in capsys.readouterr().err
 

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from sngan.data.batches import Batches, flip, to_float
 from sngan.data.image_folder import Pictures
 from sngan.data.images import Images, ImageSpec, TensorImages
 from sngan.data.reading import read_all
+from sngan.errors import UserError
 from sngan.randomness import generator
 
 N, SPEC = 20, ImageSpec(resolution=8, channels=3, n_classes=10)
@@ -68,6 +70,17 @@ def test_pixels_do_not_depend_on_where_the_images_live(on_disk, in_memory, resid
 def test_images_in_memory_that_do_not_fit_the_device_are_the_same(in_memory):
     reference, gathered = batches(in_memory, flip=True), batches(in_memory, flip=True, resident_mb=0.0)
     assert all(same(gathered(step), reference(step)) for step in range(6))
+
+
+def test_images_are_read_once_where_they_fit_the_megabytes_they_may_take(on_disk, in_memory, tmp_path):
+    """20 images of 3 x 8 x 8 bytes; of those that do not fit nothing is kept, so that a file that is gone is missed."""
+    shutil.copytree(on_disk.root, tmp_path / "own")
+    own = Pictures(tmp_path / "own", on_disk.files, on_disk.labels, 8)
+    fits, large = batches(own, resident_mb=0.00384), batches(own, resident_mb=0.00383)
+    shutil.rmtree(tmp_path / "own")
+    assert same(fits(0), batches(in_memory)(0))
+    with pytest.raises(UserError, match="cannot be read"):
+        large(0)
 
 
 class NoWaiting(TorchDispatchMode):

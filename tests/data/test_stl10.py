@@ -1,4 +1,4 @@
-"""On a small archive of the same kind, which torchvision downloads from the server of conftest.py."""
+"""On a small archive of the same kind, which torchvision downloads from a server in this process."""
 
 import hashlib
 import tarfile

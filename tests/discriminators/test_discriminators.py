@@ -107,6 +107,12 @@ def test_activations_are_normalised_before_every_nonlinearity_but_those_next_to_
     assert sum(isinstance(module, nn.GroupNorm) for module in D.modules()) == n
 
 
+def test_the_embedding_starts_as_the_other_layers_do() -> None:
+    """Glorot uniform, with the classes and the features as its two sides."""
+    E = make("resnet", 32, 1000, **RESNET).embedding.weight
+    assert E.abs().max().item() == pytest.approx((6 / sum(E.shape)) ** 0.5, rel=1e-3)
+
+
 def test_projection_adds_the_inner_product_with_the_labels_embedding() -> None:
     D = SpectralNorm(make("resnet", 32, 4, **SMALL["resnet"])).eval()
     weights = D.normalize(update=False)

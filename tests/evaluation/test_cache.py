@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import full_disk
 from sngan.evaluation.cache import Tensors, folder, remembered
 
 MADE_FROM = {"images": "abc", "n": 3}
@@ -95,12 +95,8 @@ def test_a_folder_that_cannot_be_written_costs_time_alone_and_is_told(
 
 def test_a_disk_that_fills_while_it_writes_costs_time_alone_and_leaves_nothing(caplog: pytest.LogCaptureFixture) -> None:
     large = {"x": torch.arange(100_000)}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
-    try:
+    with full_disk(50_000):
         found = remembered("features", MADE_FROM, {"x"}, lambda: large)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert torch.equal(found["x"], large["x"])
     assert "features is made anew each time" in caplog.text
     assert not list(folder().iterdir())

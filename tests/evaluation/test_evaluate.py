@@ -76,7 +76,7 @@ def timeless(record: Record) -> Record:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """Grows with each pass of an extractor."""
+    """Grows with each pass of an extractor, which is made."""
     extract = fidelity.extract
     seen: list[None] = []
 

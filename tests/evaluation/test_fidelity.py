@@ -145,6 +145,10 @@ def test_certain_and_balanced_logits_score_the_number_of_classes() -> None:
     assert mean == pytest.approx(10)
 
 
+def test_parts_of_a_single_sample_score_one_each() -> None:
+    assert fidelity.inception_score(normal(4, 10), splits=4) == pytest.approx((1.0, 0.0), abs=1e-6)
+
+
 def test_another_seed_shuffles_the_samples_into_other_parts() -> None:
     logits = normal(100, 10)
     mean, other = (fidelity.inception_score(logits, splits=5, seed=seed)[0] for seed in (2020, 0))
@@ -216,6 +220,15 @@ def test_kernel_distance_and_precision_and_recall_equal_torch_fidelitys_own(netw
     assert (precision, recall) == (theirs[KEY_METRIC_PRECISION], theirs[KEY_METRIC_RECALL])
     assert 0 < precision < 1
     assert precision != recall
+
+
+def test_subsets_of_the_kernel_distance_are_torch_fidelitys_where_there_are_enough_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+
+    first, second = normal(1200, 2), normal(1100, 2, seed=1) + 0.5
+    monkeypatch.setattr(fidelity, "KID_SUBSETS", 3)  # fewer, for time
+    theirs = kid_features_to_metric(first, second, kid_subsets=3, verbose=False)
+    assert fidelity.kernel_distance(first, second) == pytest.approx((theirs[KEY_METRIC_KID_MEAN], theirs[KEY_METRIC_KID_STD]))
 
 
 def test_the_kernel_distance_of_one_distribution_is_about_zero_and_of_moved_features_is_not() -> None:

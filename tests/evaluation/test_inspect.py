@@ -145,7 +145,7 @@ def test_more_pairs_are_never_less_steep() -> None:
 
 def test_without_pairs_no_data_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     run()
-    monkeypatch.setattr("sngan.data.shapes.Shapes.load", lambda *_: pytest.fail("data was read"))
+    monkeypatch.setattr("sngan.data.shapes.Shapes.load", lambda *_: pytest.fail("data was read"))  # a witness
     record = inspect(ask(n=0))
     assert record["lipschitz_found"] is record["pairs"] is None
     assert record["lipschitz_bound"] > 0

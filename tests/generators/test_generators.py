@@ -104,6 +104,7 @@ def test_cnn_starts_at_a_normal_of_deviation_002() -> None:
     G = cnn(32)
     assert G.linear.weight.std().item() == pytest.approx(0.02, rel=0.01)
     assert G.deconvs[0].weight.std().item() == pytest.approx(0.02, rel=0.01)
+    assert not any(p.any() for name, p in G.named_parameters() if name.endswith("bias"))
 
 
 def test_conditional_scales_start_at_one_and_shifts_at_zero() -> None:

@@ -26,6 +26,13 @@ def test_evaluation_mode_uses_the_running_statistics() -> None:
         torch.testing.assert_close(norm(h), h, rtol=1e-4, atol=1e-4)
 
 
+def test_running_statistics_take_a_tenth_of_each_batch_as_the_author_code_does() -> None:
+    norm, h = BatchNorm2d(3), 3 * torch.randn(6, 3, 5, 5) + 2
+    norm(h)
+    torch.testing.assert_close(norm.running_mean, 0.1 * h.mean((0, 2, 3)))
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * h.var((0, 2, 3)))
+
+
 def test_a_foreign_batch_norm_does_not_take_groups() -> None:
     assert takes_groups(nn.Sequential(BatchNorm2d(3), nn.ReLU()))
     assert not takes_groups(nn.Sequential(BatchNorm2d(3), nn.BatchNorm2d(3)))

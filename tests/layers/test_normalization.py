@@ -29,7 +29,9 @@ def test_equals_its_formula(kind: str) -> None:
     nn.init.normal_(norm.bias)
     h = torch.randn(4, 6, 5, 5, dtype=torch.float64) * 3 + 1
     scale, shift = norm.weight.view(6, 1, 1), norm.bias.view(6, 1, 1)
-    torch.testing.assert_close(norm(h), scale * standardized(h, AXES[kind], norm.eps) + shift)
+    eps = 2e-5 if kind == "batch" else 1e-5  # Chainer's, which the author code uses; torch's
+    h *= 1e-2  # so that it matters
+    torch.testing.assert_close(norm(h), scale * standardized(h, AXES[kind], eps) + shift)
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 32), (128, 32), (32, 16), (16, 8), (48, 24), (7, 1)])
@@ -74,6 +76,23 @@ def test_options_reach_the_wrapper() -> None:
     assert isinstance(D, SpectralNorm)
     assert (D.scale, D.power_iterations, D.iterates_per_forward) == ("learned", 3, True)
     assert D.normalize(update=False).keys() == {"0.weight"}
+
+
+@pytest.mark.parametrize("kind", ["spectral", "weight"])
+def test_scale_and_excluded_layers_reach_either_norm_of_weights(kind: str) -> None:
+    config = options(f"discriminator.normalization={kind}", "discriminator.scale=2.5", "discriminator.exclude=['2']")
+    plain = network()
+    D = normalized(plain, config.discriminator, player="discriminator")
+    expected = {"spectral": SpectralNorm, "weight": WeightNorm}[kind](plain_copy(plain), scale=2.5, exclude=["2"])
+    (weight,), (wanted,) = D.normalize(update=False).values(), expected.normalize(update=False).values()
+    assert torch.equal(weight, wanted)
+
+
+def plain_copy(layers: nn.Module) -> nn.Module:
+    """Another network of the same weights."""
+    twin = network()
+    twin.load_state_dict({name: value for name, value in layers.state_dict().items() if name.endswith(("weight", "bias"))})
+    return twin
 
 
 def test_errors_name_the_players_key() -> None:

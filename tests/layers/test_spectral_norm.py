@@ -220,12 +220,31 @@ def test_bake_gives_the_plain_network_with_normalised_weights() -> None:
     assert plain.state_dict().keys() == network().state_dict().keys()
 
 
+def test_bake_moves_nothing_and_shares_nothing() -> None:
+    D = SpectralNorm(network(), scale="learned")
+    before = copy.deepcopy(D.state_dict())
+    weights = D.normalize(update=False)
+    plain = bake(D)
+    assert torch.equal(plain[0].weight, weights["0.weight"])
+    with torch.no_grad():
+        for p in plain.parameters():
+            p.add_(1.0)
+    assert all(torch.equal(value, before[name]) for name, value in D.state_dict().items())
+
+
+def test_baked_weights_share_no_memory_where_they_were_made_together(batched: None) -> None:
+    """A file of tensors could not hold them."""
+    weights = [p for p in bake(SpectralNorm(many_layers())).parameters() if p.dim() > 1]
+    assert len({p.untyped_storage().data_ptr() for p in weights}) == len(weights)
+
+
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf"), 1e-30, 1e30])
 def test_weights_without_a_norm_are_refused(value: float) -> None:
     for wrap in (SpectralNorm, lambda plain: Normalized(plain).follow_sigma()):
         plain = network()
         nn.init.constant_(plain[3].weight, value)
-        with pytest.raises(UserError, match=r"3\.weight is (zero or not finite|too small or too large)"):
+        said = "too small or too large" if value in (1e-30, 1e30) else "zero or not finite"
+        with pytest.raises(UserError, match=rf"3\.weight is {said}"):
             wrap(plain)
 
 
@@ -260,6 +279,26 @@ def test_advancing_is_float32_under_autocast_too() -> None:
         twin.advance()
     assert torch.equal(D.network[3].u, twin.network[3].u)
     assert torch.equal(D.network[0].v, twin.network[0].v)
+
+
+def test_advancing_moves_u_and_v_as_normalising_does() -> None:
+    D = SpectralNorm(many_layers(), power_iterations=3)
+    for layer in D.layers().values():
+        layer.u.copy_(nn.functional.normalize(torch.randn_like(layer.u), dim=0))
+    twin = copy.deepcopy(D)
+    D.advance()
+    twin.normalize(update=True)
+    for (name, a), b in zip(D.state_dict().items(), twin.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_network_may_change_its_type_after_its_layers_were_padded(batched: None) -> None:
+    D = SpectralNorm(many_layers(torch.float32))
+    exact = D.normalize(update=False)
+    for dtype, tolerance in ((torch.float64, 1e-5), (torch.bfloat16, 0.05), (torch.float32, 0.05)):
+        for name, weight in D.to(dtype).normalize(update=False).items():
+            assert weight.dtype == dtype
+            torch.testing.assert_close(weight.float(), exact[name], rtol=tolerance, atol=tolerance)
 
 
 class TwoNames(nn.Module):

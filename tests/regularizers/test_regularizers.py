@@ -91,16 +91,33 @@ def test_orthonormal_has_the_gradient_of_the_papers_larger_product(D: Normalized
     torch.testing.assert_close(ours, theirs)
 
 
-def test_orthonormal_is_of_the_weights_that_are_used() -> None:
-    D = SpectralNorm(Critic().double())
-    weights = D.normalize(update=True)
-    penalty = make("orthonormal", weight=1.0)
+def test_orthonormal_takes_the_smaller_product_of_a_tall_matrix_too() -> None:
+    D = Normalized(nn.Sequential(nn.Linear(2, 5).double()))
+    values = torch.linalg.svdvals(D.network[0].weight.detach())
+    torch.testing.assert_close(make("orthonormal", weight=1.0)(D, {}, batch()).detach(), ((values**2 - 1) ** 2).sum())
+
+
+@pytest.mark.parametrize("name", ["gradient_penalty", "r1", "orthonormal"])
+def test_a_penalty_is_of_the_weights_that_are_used_and_moves_nothing(name: str) -> None:
+    D, seen = SpectralNorm(Critic().double(), scale=2.0), batch(labels=True)
+    D.network.conv.u.copy_(nn.functional.normalize(torch.randn(3).double(), dim=0))  # far from where iterations end
+    weights = D.normalize(update=False)
+    before = copy.deepcopy(D.state_dict())
+    penalty = make(name, weight=1.0)
     with torch.no_grad():
         baked = copy.deepcopy(D.network)
-        for name, weight in weights.items():
-            baked.get_parameter(name).copy_(weight)
-    torch.testing.assert_close(penalty(D, weights, batch()), penalty(Normalized(baked), {}, batch()))
-    torch.testing.assert_close(penalty(D, None, batch()), penalty(D, weights, batch()))
+        for key, weight in weights.items():
+            baked.get_parameter(key).copy_(weight)
+    torch.testing.assert_close(penalty(D, weights, seen), penalty(Normalized(baked), {}, seen))
+    assert all(torch.equal(value, before[key]) for key, value in D.state_dict().items())
+
+
+def test_orthonormal_moves_nothing_where_each_forward_normalises_for_itself() -> None:
+    D, penalty = SpectralNorm(Critic().double()), make("orthonormal", weight=1.0)
+    D.network.conv.u.copy_(nn.functional.normalize(torch.randn(3).double(), dim=0))
+    before = copy.deepcopy(D.state_dict())
+    torch.testing.assert_close(penalty(D, None, batch()), penalty(D, D.normalize(update=False), batch()))
+    assert all(torch.equal(value, before[key]) for key, value in D.state_dict().items())
 
 
 def test_spectral_regularization_is_half_the_sum_of_squared_norms(D: Normalized) -> None:
@@ -110,6 +127,17 @@ def test_spectral_regularization_is_half_the_sum_of_squared_norms(D: Normalized)
         value = penalty(D, {}, batch())
     expected = sum(torch.linalg.svdvals(matrix(m, m.weight.detach()))[0] ** 2 for m in D.layers().values())
     torch.testing.assert_close(value.detach(), 0.25 * expected, rtol=1e-8, atol=1e-10)
+
+
+def test_spectral_regularization_makes_one_power_iteration_at_each_update(D: Normalized) -> None:
+    D.follow_sigma()
+    layer = D.network.conv
+    layer.u.copy_(nn.functional.normalize(torch.randn(3).double(), dim=0))
+    W, u = matrix(layer, layer.weight.detach()), layer.u.clone()
+    make("spectral_regularization", weight=1.0)(D, {}, batch())
+    v = nn.functional.normalize(W.T @ u, dim=0)
+    torch.testing.assert_close(layer.v, v)
+    torch.testing.assert_close(layer.u, nn.functional.normalize(W @ v, dim=0))
 
 
 def test_spectral_regularization_pulls_along_the_top_singular_vectors(D: Normalized) -> None:

@@ -20,6 +20,7 @@ Tiny = Callable[..., Config]
 
 
 def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run dies at this step; the steps before it are the real ones."""
     play = engine.train_step
 
     def fragile(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
@@ -71,12 +72,10 @@ def test_the_config_is_there_as_hyperparameters_and_the_charts_are_laid_out(tiny
     assert all(title in str(layout.tensor_proto.string_val[0], errors="replace") for title in LAYOUT)
 
 
-def test_the_score_of_the_last_checkpoint_is_the_last_event(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_score_of_the_last_checkpoint_is_the_last_event(tiny: Tiny) -> None:
     """TensorBoard shows the last one beside the hyperparameters, and drops what lies behind an event of a smaller step."""
-    distances = iter([9.0, 2.0, 5.0])  # at steps 0, 3, 6: the best is an earlier one
-    monkeypatch.setattr("sngan.evaluation.fidelity.frechet_distance", lambda *_: next(distances, 1.0))
-    train(tiny("run_dir=run"))
-    assert event_steps(Path("run"))["full/fd_32_shapes-train_small_resnet"] == [3, 6]
+    train(tiny("run_dir=run", "optimizer.lr=1.0"))  # at which G only gets worse: the best is an earlier one
+    assert event_steps(Path("run"))["full/fd_32_shapes-train_small_resnet"] == [0, 6]
 
 
 def test_hyperparameters_are_numbers_or_text() -> None:

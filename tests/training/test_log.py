@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import events
 from sngan.files import append_line, read_lines
 from sngan.training.log import History, RunLog
 
@@ -70,7 +71,7 @@ def test_opening_at_a_step_forgets_what_came_after_it_but_not_scores_of_checkpoi
 
 
 def test_time_aside_is_no_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
+    now = [0.0]  # a clock that moves when it is told to; a whole run is timed so in test_recorder.py
     monkeypatch.setattr("sngan.training.log.time.monotonic", lambda: now[0])
     log = RunLog(tmp_path, step=0, steps=5, images_per_step=10)
     now[0] += 2.0
@@ -79,3 +80,36 @@ def test_time_aside_is_no_training_time(tmp_path: Path, monkeypatch: pytest.Monk
     log.scalars(4, {}, sigmas={"linear": 1.5})
     log.close()
     assert read_lines(tmp_path / "scalars.jsonl") == [{"step": 4, "images_per_s": 20.0, "sigma": {"linear": 1.5}}]
+
+
+def test_the_line_of_a_step_says_how_long_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("sngan.training.log.time.monotonic", lambda: now[0])
+    log = RunLog(tmp_path, step=10, steps=8000, images_per_step=10)
+    for step in (20, 7000, 7950):
+        now[0] += 5.0
+        log.scalars(step, {"D_loss": 0.5, "lr": 1.0}, sigmas={})
+    log.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "step 20/8000  D_loss 0.500  img/s 20  1:06:30 left",
+        "step 7000/8000  D_loss 0.500  img/s 13960  0:01 left",
+        "step 7950/8000  D_loss 0.500  img/s 1900  0:00 left",
+    ]
+    assert [line["images_per_s"] for line in read_lines(tmp_path / "scalars.jsonl")] == [20.0, 13960.0, 1900.0]
+
+
+def test_what_is_logged_is_on_the_board_too(tmp_path: Path) -> None:
+    """A score at once, so that a kill does not part the two; sigma and scalars with the next flush."""
+    log = RunLog(tmp_path, step=0, steps=5, images_per_step=1)
+    log.scalars(2, {"D_loss": 0.5}, sigmas={"D/linear": 1.5})
+    record = {"step": 2, "role": "full", "weights": "ema", "scores": {"fid_x": 3.0}}
+    log.scores(2, record)
+    read = events(tmp_path)
+    assert [event.value for event in read.Scalars("full/fid_x")] == [3.0]
+    assert [event.value for event in read.Scalars("sigma/D/linear")] == [1.5]
+    log.image(2, torch.zeros(3, 4, 4, dtype=torch.uint8))
+    assert [event.step for event in events(tmp_path).Images("samples")] == [2]
+    log.close()
+    assert read_lines(tmp_path / "metrics.jsonl") == [record]

@@ -17,7 +17,7 @@ from sngan import Config, UserError, train
 from sngan.data.shapes import Shapes
 from sngan.files import read_lines
 from sngan.training import engine
-from sngan.training.result import finished, write_failure
+from sngan.training.result import ending, finished, write_failure
 from sngan.training.run_folder import RunFolder
 from sngan.training.state import TrainState
 from sngan.training.stop import Interrupted
@@ -30,7 +30,7 @@ def result(run: str = "run") -> dict[str, Any]:
 
 
 def at_step(step: int, act: Callable[[TrainState], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something happens before a step is played."""
+    """Something happens before a step is played, which then is."""
     play = engine.train_step
 
     def watched(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
@@ -59,6 +59,22 @@ def test_a_finished_run_says_what_came_out_and_of_what(tiny: Tiny) -> None:
         "last": next(line for line in records if line["role"] == "full" and line["step"] == 6),
         "best": next(line for line in records if line["role"] == "full" and line["step"] == said["quick"]["step"]),
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, ("finished", None)),
+        (Interrupted(signal.SIGTERM), ("interrupted", None)),
+        (KeyboardInterrupt(), ("interrupted", None)),
+        (SystemExit(143), ("interrupted", None)),
+        (UserError("no such data"), ("failed", "no such data")),
+        (MemoryError("too large"), ("failed", "MemoryError: too large")),
+    ],
+    ids=repr,
+)
+def test_who_asks_to_stop_is_no_failure(error: BaseException | None, expected: tuple[str, str | None]) -> None:
+    assert ending(error) == expected
 
 
 def test_a_run_without_scores_has_none(tiny: Tiny) -> None:
@@ -120,7 +136,7 @@ def test_a_finished_run_is_passed_over_before_any_image_is_read(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     first = train(tiny("run_dir=run"))
-    monkeypatch.setattr(Shapes, "load", break_down)
+    monkeypatch.setattr(Shapes, "load", break_down)  # as a witness: it is not called
     assert train(tiny("run_dir=run", "log_every=3", "resume=force")) == first
     assert "run is finished: fd_32_shapes-train_small_resnet" in capfd.readouterr().out
     assert len(json.loads(Path("run/run.json").read_text())["sessions"]) == 1
