@@ -168,7 +168,7 @@ class Keep(Section):
 
 
 Rounding = Literal["inverse", "nearest", "truncate"]
-"""Of images in [-1, 1] to 256 levels (`sngan.evaluation.rounding`)."""
+"""Of images in [-1, 1] to 256 levels (`sngan.sampling.rounding`)."""
 
 
 class Protocol(Section):

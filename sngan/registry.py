@@ -29,7 +29,7 @@ PACKAGES = {
     "regularizer": "sngan.regularizers",
     "data": "sngan.data",
     "extractor": "sngan.evaluation.extractors",
-    "mode": "sngan.evaluation.modes",
+    "mode": "sngan.sampling.modes",
 }
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])

@@ -11,8 +11,8 @@ import torch
 from conftest import TINY
 from sngan import UserError, compose, distributed, train
 from sngan.layers.normalized import Normalized
+from sngan.state import TrainState
 from sngan.training import engine
-from sngan.training.state import TrainState
 from sngan.training.step import Game, Inputs
 
 

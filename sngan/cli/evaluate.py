@@ -14,9 +14,9 @@ from sngan.cli.hydra_app import run
 from sngan.config import Evaluate
 from sngan.errors import UserError
 from sngan.evaluation.evaluate import Record, evaluate
-from sngan.evaluation.figures import write_curves
 from sngan.evaluation.score import better
-from sngan.training.stop import Interrupted, StopRequest
+from sngan.inspection.plot import write_curves
+from sngan.signals import Interrupted, StopRequest
 
 
 def main(argv: list[str]) -> int:

@@ -60,8 +60,8 @@ def run(
     """
     words = overrides_first(argv)
     if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
-        from sngan.cli.search import register_sweeper
-        from sngan.cli.sweep import run_sweep
+        from sngan.cli.sweeps.search import register_sweeper
+        from sngan.cli.sweeps.sweeps import run_sweep
 
         register_sweeper()
         _refuse_swept_sweeps(words)

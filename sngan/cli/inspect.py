@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from sngan.cli.compose import to_dict, typed
 from sngan.cli.hydra_app import run
 from sngan.config import Inspect
-from sngan.evaluation.inspect import inspect
+from sngan.inspection.inspect import inspect
 
 
 def main(argv: list[str]) -> int:

@@ -13,7 +13,7 @@ from sngan.cli.compose import to_dict, typed
 from sngan.cli.hydra_app import overrides_first, run
 from sngan.cli.overrides import overrides_for
 from sngan.config import Report
-from sngan.evaluation.report.report import report
+from sngan.report.report import report
 
 
 def main(argv: list[str]) -> int:

@@ -25,12 +25,12 @@ from sngan.errors import UserError
 from sngan.evaluation import fidelity, score
 from sngan.evaluation.extractors.extractor import Extractor
 from sngan.evaluation.extractors.small_resnet import SHIPPED, SHIPPED_SHA256, SmallResNet, small_resnet
-from sngan.evaluation.rounding import FORMULAS
-from sngan.evaluation.sampling import balanced_labels
 from sngan.evaluation.score import Scorer, better
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
-from sngan.training.state import build_networks
+from sngan.sampling.rounding import FORMULAS
+from sngan.sampling.sampling import balanced_labels
+from sngan.state import build_networks
 
 CPU = torch.device("cpu")
 ALL = ("kid", "precision_recall", "fid", "is")

@@ -18,10 +18,10 @@ from conftest import TINY
 from sngan import Config, UserError, build, compose
 from sngan.__main__ import main
 from sngan.data.images import ImageSpec
+from sngan.precision import precision
+from sngan.state import TrainState, build_networks, initial_state
 from sngan.training import engine
 from sngan.training.engine import Kind, choose
-from sngan.training.precision import precision
-from sngan.training.state import TrainState, build_networks, initial_state
 from sngan.training.step import Game, Inputs
 
 CPU = torch.device("cpu")

@@ -17,10 +17,10 @@ import sngan
 from conftest import TINY, event_steps
 from sngan import Config, UserError, train
 from sngan.files import read_lines
+from sngan.runs.checkpoint import steps_saved
+from sngan.signals import Interrupted
+from sngan.state import TrainState
 from sngan.training import engine
-from sngan.training.checkpoint import steps_saved
-from sngan.training.state import TrainState
-from sngan.training.stop import Interrupted
 
 Tiny = Callable[..., Config]
 
@@ -319,7 +319,7 @@ def test_the_best_checkpoint_and_the_last_few_are_kept(tiny: Tiny, monkeypatch: 
 
 
 def test_the_best_survives_a_kill_between_its_score_and_its_checkpoint(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sngan.training import checkpoint
+    from sngan.runs import checkpoint
 
     save, killed = checkpoint.save, []
 
@@ -459,7 +459,7 @@ def test_an_interval_of_0_switches_its_action_off(tiny: Tiny) -> None:
 
 
 def test_two_processes_cannot_share_a_run_folder(tiny: Tiny) -> None:
-    from sngan.training.run_folder import RunFolder
+    from sngan.runs.folder import RunFolder
 
     config = tiny("run_dir=run")
     with RunFolder(config), pytest.raises(UserError, match="in use by another process"):
