@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from sngan.cli.compose import to_dict, typed
 from sngan.cli.hydra_app import overrides_first, run
 from sngan.cli.overrides import overrides_for
-from sngan.config import Report
 from sngan.report.report import report
+from sngan.report.request import Report
 
 
 def main(argv: list[str]) -> int:

@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from sngan.cli.compose import to_dict, typed
 from sngan.cli.hydra_app import run
-from sngan.config import Sample
+from sngan.sampling.request import Sample
 from sngan.sampling.sample import sample
 
 

@@ -10,11 +10,12 @@ import torch
 from tqdm import tqdm
 
 from sngan import devices, distributed
-from sngan.config import Component, Data, Evaluate, Protocol
+from sngan.config import Component, Data, Protocol
 from sngan.data.images import ImageSpec, Source, check_size
 from sngan.errors import UserError
 from sngan.evaluation.image_sets import reference_at, samples_of
 from sngan.evaluation.protocol import check_protocol
+from sngan.evaluation.request import Evaluate
 from sngan.evaluation.score import Scorer
 from sngan.files import append_line, read_lines
 from sngan.registry import build

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sngan import devices
-from sngan.config import Config, Inspect
+from sngan.config import Config
 from sngan.data.images import ImageSpec, Source, check_size
 from sngan.errors import UserError
 from sngan.generators.generator import Generator
 from sngan.inspection.lipschitz import MOST_LABELS, Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
 from sngan.inspection.plot import write_spectra
+from sngan.inspection.request import Inspect
 from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import largest_singular_value, singular_values
 from sngan.layers.singular_vectors import matrix

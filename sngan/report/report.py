@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sngan import devices
-from sngan.config import Report
 from sngan.errors import UserError
 from sngan.files import replace
 from sngan.report.comparison_page import several_page
+from sngan.report.request import Report
 from sngan.report.run_page import one_page
 from sngan.report.samples import make
 from sngan.report.tables import csv_table, markdown

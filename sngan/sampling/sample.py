@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from sngan import devices
-from sngan.config import MOST_SAMPLES, Sample
+from sngan.config import MOST_SAMPLES
 from sngan.errors import UserError
 from sngan.registry import build
 from sngan.runs.checkpoint import find
 from sngan.sampling.modes.mode import Ask, Mode
+from sngan.sampling.request import Sample
 
 MOST_CELLS = 1000
 """Pictures that are shown side by side: more would be a screen of dots."""

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from conftest import TINY
 from sngan import compose
-from sngan.config import Inspect
 from sngan.errors import UserError
 from sngan.files import read_json, write_json
 from sngan.inspection.inspect import inspect
+from sngan.inspection.request import Inspect
 from sngan.layers.singular_vectors import matrix
 from sngan.provenance import sha256_of
 from sngan.runs.checkpoint import find, load_discriminator, load_generator

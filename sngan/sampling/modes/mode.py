@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.config import MOST_SAMPLES, Config, Rounding, Sample
+from sngan.config import MOST_SAMPLES, Config, Rounding
 from sngan.errors import UserError
 from sngan.generators.generator import Generator
 from sngan.runs.checkpoint import Checkpoint, load_generator
 from sngan.sampling.figures import Sheet, draw, near_square
 from sngan.sampling.interpolation import loop
+from sngan.sampling.request import Sample
 from sngan.sampling.rounding import rounding_for
 from sngan.sampling.sampling import latents_of, prepared, samples
 from sngan.sampling.video import FPS, check_output, write_pictures

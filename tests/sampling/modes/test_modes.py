@@ -11,10 +11,11 @@ from torch import Tensor
 
 from conftest import finished_run
 from sngan import devices, registry
-from sngan.config import Component, Sample
+from sngan.config import Component
 from sngan.runs.checkpoint import find
 from sngan.sampling.figures import Sheet
 from sngan.sampling.modes.mode import Ask
+from sngan.sampling.request import Sample
 from sngan.sampling.sampling import samples
 from sngan.sampling.video import FPS
 
