@@ -28,9 +28,10 @@ import sngan
 from sngan import devices
 from sngan.data.batches import Batches
 from sngan.data.images import Source, TensorImages
+from sngan.networks import build_networks
 from sngan.optimizer import trained
 from sngan.precision import precision
-from sngan.state import build_networks, initial_state
+from sngan.state import initial_state
 from sngan.training.engine import build as build_engine
 from sngan.training.inputs import InputStream
 from sngan.training.step import Game

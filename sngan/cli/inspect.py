@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sngan.cli.compose import to_dict, typed
-from sngan.cli.hydra_app import run
+from sngan.cli.jobs import run
 from sngan.inspection.inspect import inspect
 from sngan.inspection.request import Inspect
 

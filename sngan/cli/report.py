@@ -10,7 +10,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sngan.cli.compose import to_dict, typed
-from sngan.cli.hydra_app import overrides_first, run
+from sngan.cli.hydra_app import overrides_first
+from sngan.cli.jobs import run
 from sngan.cli.overrides import overrides_for
 from sngan.report.report import report
 from sngan.report.request import Report

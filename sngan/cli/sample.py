@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from sngan.cli.compose import to_dict, typed
-from sngan.cli.hydra_app import run
+from sngan.cli.jobs import run
 from sngan.sampling.request import Sample
 from sngan.sampling.sample import sample
 

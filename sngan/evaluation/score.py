@@ -271,8 +271,3 @@ def _shown(images: Images, workers: int) -> Show:
             yield from (x for x, _ in read(images, [list(rows) for rows in batches], workers=workers))
 
     return show
-
-
-def better(name: str, value: float, best: float) -> bool:
-    """Whether a score beats the best so far: distances by being smaller, the others by being larger."""
-    return value < best if name.startswith(("fid_", "fd_", "kid_", "kd_")) else value > best

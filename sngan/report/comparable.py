@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from sngan.evaluation.score import better
 from sngan.report.settings import differing, flat
-from sngan.runs.records import Record
+from sngan.runs.records import Record, better
 from sngan.runs.run import Run
 
 Which = Literal["last", "best"]

@@ -33,11 +33,11 @@ from sngan.errors import UserError
 from sngan.files import read_json
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
+from sngan.networks import build_discriminator, build_generator
 from sngan.optimizer import restore_moments
 from sngan.provenance import sha256_of, versions
 from sngan.runs import earlier
-from sngan.state import TrainState, build_discriminator, build_generator
-from sngan.training.schedule import due
+from sngan.state import TrainState
 
 FORMAT = "sngan-checkpoint-4"
 MANIFEST = "checkpoint.json"
@@ -181,7 +181,7 @@ def prune(folder: Path, keep: Keep, best: int | None) -> None:
     """Removes what `keep` does not ask for: all but the last few, the milestones and the best; and leftovers of interrupted writing."""
     saved = steps_saved(folder)
     for step in list(saved)[: -keep.last]:
-        milestone = step > 0 and due(step, keep.every)
+        milestone = step > 0 and keep.every > 0 and step % keep.every == 0
         if step != best and not milestone:
             saved[step].rename(folder / f".partial-{saved[step].name}")  # so that a kill in the middle leaves no half of one
     for partial in folder.glob(".partial-*"):

@@ -89,3 +89,8 @@ def checked(kind: type[Kind], path: Path, values: Any) -> Kind:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path} is not as sngan writes it ({where}: {first['msg'].lower()}); mend or remove it") from None
+
+
+def better(name: str, value: float, best: float) -> bool:
+    """Whether a score beats the best so far: distances by being smaller, the others by being larger."""
+    return value < best if name.startswith(("fid_", "fd_", "kid_", "kd_")) else value > best

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sngan.errors import UserError
-from sngan.evaluation.score import better
 from sngan.files import read_json, read_lines
 from sngan.runs import earlier
 from sngan.runs.checkpoint import steps_saved
-from sngan.runs.records import Record, Result, Session, Sessions, checked
+from sngan.runs.records import Record, Result, Session, Sessions, better, checked
 
 
 @dataclass(frozen=True)

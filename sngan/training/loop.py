@@ -14,13 +14,14 @@ from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
+from sngan.networks import build_networks
 from sngan.precision import check_precision, precision
 from sngan.registry import build
 from sngan.runs import checkpoint
 from sngan.runs.folder import RunFolder
 from sngan.runs.result import Result, finished
 from sngan.signals import Interrupted, StopRequest
-from sngan.state import TrainState, build_networks, initial_state
+from sngan.state import TrainState, initial_state
 from sngan.training import engine
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream

@@ -14,7 +14,7 @@ import torch
 from sngan.config import Config, Protocol
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
-from sngan.evaluation.score import Scorer, better
+from sngan.evaluation.score import Scorer
 from sngan.files import read_lines
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
@@ -22,6 +22,7 @@ from sngan.layers.singular_values import drift
 from sngan.provenance import versions
 from sngan.runs import checkpoint, earlier
 from sngan.runs.folder import RunFolder
+from sngan.runs.records import better
 from sngan.runs.result import write_result
 from sngan.sampling.grids import grid
 from sngan.sampling.rounding import resolved, rounding_for

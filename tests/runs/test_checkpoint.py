@@ -10,9 +10,10 @@ import torch
 from sngan import Config, UserError, load_generator, open_checkpoint
 from sngan.config import Keep
 from sngan.data.images import ImageSpec
+from sngan.networks import build_networks
 from sngan.runs import checkpoint
 from sngan.runs.checkpoint import prune, restore, save, steps_saved
-from sngan.state import TrainState, build_networks, initial_state
+from sngan.state import TrainState, initial_state
 
 SPEC = ImageSpec(32, 3, 0)
 

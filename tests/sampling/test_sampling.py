@@ -8,8 +8,8 @@ import torch
 from sngan import Config
 from sngan.data.images import ImageSpec
 from sngan.generators.generator import Generator
+from sngan.networks import build_networks
 from sngan.sampling.sampling import balanced_labels, latents, prepared, recalibrated, samples
-from sngan.state import build_networks
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from conftest import TINY
 from sngan import Config, UserError, build, compose
 from sngan.__main__ import main
 from sngan.data.images import ImageSpec
+from sngan.networks import build_networks
 from sngan.precision import precision
-from sngan.state import TrainState, build_networks, initial_state
+from sngan.state import TrainState, initial_state
 from sngan.training import engine
 from sngan.training.engine import Kind, choose
 from sngan.training.step import Game, Inputs

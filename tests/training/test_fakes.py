@@ -9,7 +9,7 @@ from torch import nn
 
 from sngan import Config
 from sngan.data.images import ImageSpec
-from sngan.state import build_networks
+from sngan.networks import build_networks
 from sngan.training import fakes as module
 from sngan.training.fakes import fakes
 

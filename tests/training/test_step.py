@@ -11,8 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sngan import Config, build, compose
 from sngan.data.images import ImageSpec
 from sngan.layers import singular_vectors
+from sngan.networks import build_networks
 from sngan.regularizers.regularizer import Batch
-from sngan.state import TrainState, build_networks, initial_state
+from sngan.state import TrainState, initial_state
 from sngan.training.step import Game, Inputs, train_step, update_average, update_discriminator, update_generator
 
 CPU = torch.device("cpu")
