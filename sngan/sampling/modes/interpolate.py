@@ -17,7 +17,7 @@ from sngan.sampling.video import FPS
 
 @register("mode", "interpolate")
 class Interpolate(Film):
-    """A panel a seed: from its first latent to the second, …, to the n-th and back to the first (`paths.loop`), `seconds` each.
+    """A panel a seed: from its first latent to the second, …, to the n-th and back to the first (`interpolation.loop`), `seconds` each.
 
     Frame k * seconds * 20 is image k of the seed. A panel keeps its class.
     """
