@@ -40,7 +40,7 @@ from sngan.files import read_json, write_json
 from sngan.provenance import versions
 
 ROOT = Path(__file__).parents[1]
-MEASURED = ["sngan", "configs", "scripts/growth.py"]
+MEASURED = ["sngan", "configs", "scripts/measure_large_work.py"]
 """What decides the numbers: a record is of the last commit that touched it, whatever else was committed since."""
 WORK = {"batch": [64, 128, 256, 512], "resolution": [32, 48, 64, 128], "pictures": [1_000, 20_000, 200_000]}
 QUICK = {"batch": [4, 8], "resolution": [32, 64], "pictures": [100, 1_000]}
@@ -111,11 +111,11 @@ def is_recorded(out: Path, what: str, size: int, made_by: dict[str, Any]) -> boo
 
 
 def in_its_own_process(what: str, size: int, device: str) -> dict[str, Any]:
-    """What `growth.main` finds in a fresh process."""
+    """What `measure_large_work.main` finds in a fresh process."""
     with tempfile.TemporaryDirectory(prefix="large_work_") as folder:
         if what == "pictures":
             write_pictures(Path(folder), size)
-        command = [sys.executable, "-c", "import growth; growth.main()", what, str(size), folder, device]
+        command = [sys.executable, "-c", "import measure_large_work; measure_large_work.main()", what, str(size), folder, device]
         done = subprocess.run(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise UserError(f"{what} {size}: the process that measured it ended with {done.returncode}; is there memory enough?")

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import reproduced
+import reproduction_records
 
 from sngan.errors import UserError, nearest
 from sngan.files import read_json, replace
@@ -61,7 +61,7 @@ def filled(text: str, results: Path) -> str:
         "large_work": lambda: large_work(results / "large_work.json"),
         "benchmark": lambda: "\n".join(map(benchmark, benchmarks)),
         **{path.stem: partial(benchmark, path) for path in benchmarks},
-        **{f"reproduce_{name}": partial(reproduction, table, results) for name, table in reproduced.tables().items()},
+        **{f"reproduce_{name}": partial(reproduction, table, results) for name, table in reproduction_records.tables().items()},
     }
 
     def fill(match: re.Match[str]) -> str:
@@ -97,9 +97,9 @@ def benchmark(path: Path) -> str:
     return f"{game}{updates}{origin(record, path)}:\n\n{table(shown)}"
 
 
-def reproduction(table: reproduced.Table, results: Path) -> str:
+def reproduction(table: reproduction_records.Table, results: Path) -> str:
     """What was reproduced, beside what is published."""
-    return reproduced.markdown(table, reproduced.Records(results / f"reproduce_{table.name}.json")) + "\n"
+    return reproduction_records.markdown(table, reproduction_records.Records(results / f"reproduce_{table.name}.json")) + "\n"
 
 
 VARIANT: dict[str, Column] = {

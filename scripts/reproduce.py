@@ -25,7 +25,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from reproduced import ROOT, Records, Row, Table, between, markdown, tables
+from reproduction_records import ROOT, Records, Row, Table, between, markdown, tables
 
 import sngan
 from sngan import Config, UserError
@@ -33,7 +33,7 @@ from sngan.data.images import Source
 from sngan.devices import describe, resolve
 from sngan.files import read_json, read_lines, replace
 from sngan.provenance import commit
-from sngan.training.stop import Interrupted
+from sngan.signals import Interrupted
 
 LEAST = 64
 """Images that a score of a trial has at least."""

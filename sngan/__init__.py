@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from sngan.layers.spectral_norm import SpectralNorm as SpectralNorm
     from sngan.registry import build as build
     from sngan.registry import register as register
-    from sngan.training.checkpoint import load_discriminator as load_discriminator
-    from sngan.training.checkpoint import load_generator as load_generator
-    from sngan.training.checkpoint import open_checkpoint as open_checkpoint
+    from sngan.runs.checkpoint import load_discriminator as load_discriminator
+    from sngan.runs.checkpoint import load_generator as load_generator
+    from sngan.runs.checkpoint import open_checkpoint as open_checkpoint
     from sngan.training.loop import train as train
 
 __version__ = "0.1.0"
@@ -31,9 +31,9 @@ _HOMES = {
     "bake": "sngan.layers.normalized",
     "build": "sngan.registry",
     "compose": "sngan.cli.compose",
-    "load_discriminator": "sngan.training.checkpoint",
-    "load_generator": "sngan.training.checkpoint",
-    "open_checkpoint": "sngan.training.checkpoint",
+    "load_discriminator": "sngan.runs.checkpoint",
+    "load_generator": "sngan.runs.checkpoint",
+    "open_checkpoint": "sngan.runs.checkpoint",
     "register": "sngan.registry",
     "train": "sngan.training.loop",
 }

@@ -6,16 +6,8 @@ import sys
 from importlib import import_module
 
 from sngan import __version__
+from sngan.cli.commands import COMMANDS
 from sngan.errors import UserError, nearest
-
-COMMANDS = {
-    "train": "train a GAN, or continue one",
-    "evaluate": "score a checkpoint",
-    "sample": "write images made by a checkpoint",
-    "benchmark": "time a step of training, technique by technique",
-    "inspect": "look at the singular values of a checkpoint's weights",
-    "report": "write one page about a run, or about several",
-}
 
 HELP = "\n".join(
     [

@@ -1,4 +1,4 @@
-"""The typed schema of everything that can be asked for, checked once, with errors that name the key.
+"""The typed schema of a training run, checked once, with errors that name the key; other requests stand in their rooms (`request.py`).
 
 Hydra composes `configs/`; `sngan.cli` hands the result to `parse`. The values, and so the defaults, live in the YAML files; the types
 and the ranges live here and, for the options of a component, in the signature of its builder (`sngan.registry`).
@@ -31,9 +31,6 @@ from sngan.errors import UserError, explain
 MOST_SAMPLES = 1_000_000
 """All latents of a request are in memory at once: 0.5 GB of them."""
 
-MOST_PAIRED = 10_000
-"""All pairs of twice as many images are looked at: 400 million."""
-
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Batch = Annotated[int, Field(ge=2)]
@@ -50,32 +47,6 @@ def _scale(value: Any) -> float | Literal["learned"]:
 
 # one message, where a union would give one for each of its members
 Scale = Annotated[float | Literal["learned"], PlainValidator(_scale)]
-
-
-def _numbers(value: Any) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    ranges = [_range(part) for part in (value if isinstance(value, list) else [value])]
-    n = sum(map(len, ranges))
-    if not 0 < n <= MOST_SAMPLES or any(numbers.stop > 2**63 for numbers in ranges):
-        raise ValueError(f"input should name 1 to {MOST_SAMPLES} numbers from 0 to 2^63 - 1")
-    named = [number for numbers in ranges for number in numbers]
-    if len(set(named)) < n:
-        raise ValueError("input should name each number once")
-    return tuple(named)
-
-
-def _range(value: Any) -> range:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return range(value, value + 1)
-    match = re.fullmatch(r"([0-9]{1,19})-([0-9]{1,19})", value) if isinstance(value, str) else None
-    if not match or int(match[1]) > int(match[2]):
-        raise ValueError("input should be a number, a range such as 0-31, or a list of these such as [0,4-7]")
-    return range(int(match[1]), int(match[2]) + 1)
-
-
-Numbers = Annotated[tuple[int, ...] | None, PlainValidator(_numbers)]
-"""Whole numbers from 0 on, given as 3, as 0-31 (both ends included), or as a list of these; null is None."""
 
 
 def _device(value: Any) -> str:
@@ -168,7 +139,7 @@ class Keep(Section):
 
 
 Rounding = Literal["inverse", "nearest", "truncate"]
-"""Of images in [-1, 1] to 256 levels (`sngan.evaluation.rounding`)."""
+"""Of images in [-1, 1] to 256 levels (`sngan.sampling.rounding`)."""
 
 
 class Protocol(Section):
@@ -239,96 +210,6 @@ class Config(Section):
 
     plugins: tuple[str, ...]
     """Modules to import first, because they register names; honoured from the command line only."""
-
-
-class Benchmark(Config):
-    """What `sngan benchmark` is asked for: a game, and how it is timed."""
-
-    rounds: Annotated[int, Field(ge=1, le=1000)]
-    """Timings of each variant, in turn with the others."""
-    variants: tuple[str, ...]
-    """By name; (): all."""
-    format: Literal["table", "json"]
-    out: Path | None
-    """A file for the record of it all."""
-
-
-class Evaluate(Section):
-    """What `sngan evaluate` is asked for; null takes what the run was trained with."""
-
-    run: Path | None
-    checkpoint: Path | None
-    samples: Path | None
-    """A folder of pictures or an .npz file."""
-    real: Literal["train", "test"] | None
-    """Real images of a split in the place of samples."""
-    all: bool
-    """Every checkpoint of the run."""
-    weights: Literal["ema", "raw"]
-    protocol: Protocol | None
-    extractor: Component | None
-    n: Annotated[int, Field(ge=2, le=MOST_SAMPLES)] | None
-    data: Data | None
-    """Reference images other than those the run was trained on."""
-    against: Path | None
-    """The same from a folder of pictures or an .npz file."""
-    format: Literal["table", "json"]
-    device: Device
-    plugins: tuple[str, ...]
-
-
-class Sample(Section):
-    """What `sngan sample` is asked for."""
-
-    run: Path | None
-    checkpoint: Path | None
-    weights: Literal["ema", "raw"]
-    mode: Component
-    """What is made of the checkpoint."""
-    n: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] | None
-    """How many latents of each seed; null: as many as the mode shows of one seed, and one of each of several."""
-    seed: Numbers
-    """Of the latents; null: 0, or the run's own where the mode shows what the run has drawn."""
-    label: Numbers
-    """Classes, in turn; null: all."""
-    out: Path | None
-    """null: as the mode calls it."""
-    device: Device
-    plugins: tuple[str, ...]
-
-
-class Inspect(Section):
-    """What `sngan inspect` is asked for."""
-
-    run: Path | None
-    checkpoint: Path | None
-    weights: Literal["ema", "raw"]
-    """Which G is looked at, and makes the samples."""
-    n: Annotated[int, Field(ge=0, le=MOST_PAIRED)]
-    """How many real images and how many samples make the pairs; 0: none."""
-    seed: Seed
-    data: Data | None
-    """Real images other than those the run was trained on."""
-    format: Literal["table", "json"]
-    plot: Annotated[Literal["none"] | Path, Field(union_mode="left_to_right")] | None
-    """A PNG file; null: in the run's folder; none: no plot."""
-    device: Device
-    plugins: tuple[str, ...]
-
-
-class Report(Section):
-    """What `sngan report` is asked for."""
-
-    paths: tuple[Path, ...]
-    """Runs, or folders of them."""
-    out: Path | None
-    """null: `report.html` (or .md, .csv) in the folder that is named, or in the working folder if there are several."""
-    format: Literal["html", "markdown", "csv"] | None
-    """null: as the name of `out` says, else html."""
-    neighbours: Annotated[int, Field(ge=0, le=100)]
-    """Samples of a single run that are shown beside their nearest training images; 0: none."""
-    device: Device
-    plugins: tuple[str, ...]
 
 
 Schema = TypeVar("Schema", bound=Section)

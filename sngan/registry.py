@@ -13,14 +13,12 @@ import json
 import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
 
 from sngan.errors import UserError, explain, nearest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from sngan.config import Component
 
 PACKAGES = {
     "generator": "sngan.generators",
@@ -29,10 +27,21 @@ PACKAGES = {
     "regularizer": "sngan.regularizers",
     "data": "sngan.data",
     "extractor": "sngan.evaluation.extractors",
-    "mode": "sngan.evaluation.modes",
+    "mode": "sngan.sampling.modes",
 }
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+class Component(Protocol):
+    """A choice of the config: a name, and the options for its builder (`sngan.config.Component`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
 
 _builders: dict[str, dict[str, Callable[..., Any]]] = {group: {} for group in PACKAGES}
 
@@ -71,7 +80,7 @@ def check(group: str, component: Component) -> dict[str, Any]:
     schema = _options_schema(group, component.name)
     try:
         # through JSON, where strict still reads a list as a tuple, a string as a path and an int as a float
-        checked = schema.model_validate_json(json.dumps(component.options), strict=True)
+        checked = schema.model_validate_json(json.dumps(dict(component.options)), strict=True)
     except ValidationError as error:
         raise UserError(explain(error, prefix=f"{group}.", allowed=schema.model_fields)) from None
     return {option: getattr(checked, option) for option in schema.model_fields}

@@ -23,7 +23,8 @@ from sngan import Config, build
 from sngan.config import Network
 from sngan.data.images import ImageSpec
 from sngan.layers.resampling import Resampling3x3
-from sngan.training.state import TrainState, build_networks, initial_state
+from sngan.networks import build_networks
+from sngan.state import TrainState, initial_state
 from sngan.training.step import Game, Inputs
 
 STEPS = 3

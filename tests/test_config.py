@@ -4,10 +4,9 @@ import json
 from collections.abc import Callable
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
 
 from sngan import Config, UserError
-from sngan.config import Numbers, parse
+from sngan.config import parse
 
 Tiny = Callable[..., Config]
 
@@ -56,19 +55,3 @@ def test_faults_are_one_line_that_names_the_key(tiny: Tiny, changes: dict[str, o
 def test_options_of_components_are_checked_with_the_config(tiny: Tiny) -> None:
     with pytest.raises(UserError, match=r"loss\.saturating=3"):
         parse(Config, values(tiny, loss={"name": "bce", "saturating": 3}))
-
-
-@pytest.mark.parametrize(
-    ("given", "numbers"),
-    [(3, (3,)), ("0-3", (0, 1, 2, 3)), ("7-7", (7,)), ([5, "0-1", 9], (5, 0, 1, 9)), (None, None), (2**63 - 1, (2**63 - 1,))],
-)
-def test_numbers_are_one_a_range_or_a_list_of_these(given: object, numbers: tuple[int, ...] | None) -> None:
-    assert TypeAdapter(Numbers).validate_json(json.dumps(given)) == numbers
-
-
-@pytest.mark.parametrize(
-    "given", [-1, 2**63, "3-1", "0-9999999", "1 - 2", "a-b", "٣-٤", 1.5, True, [], [1, 1], [1, "0-2"], [[1]], {}]
-)
-def test_what_is_no_number_is_refused(given: object) -> None:
-    with pytest.raises(ValidationError, match="input should"):
-        TypeAdapter(Numbers).validate_json(json.dumps(given))

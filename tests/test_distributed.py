@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sngan import distributed
-from sngan.training.checkpoint import latest
+from sngan.runs.checkpoint import latest
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,12 @@ from conftest import TINY
 from sngan import UserError, build, compose, distributed, train
 from sngan.data.batches import Batches
 from sngan.layers.normalized import Normalized
+from sngan.networks import build_networks
+from sngan.signals import StopRequest
+from sngan.state import TrainState
 from sngan.training import engine
 from sngan.training.inputs import InputStream
-from sngan.training.state import TrainState, build_networks
 from sngan.training.step import Game, Inputs
-from sngan.training.stop import StopRequest
 
 
 def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:

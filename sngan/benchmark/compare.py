@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from sngan import devices
 from sngan.benchmark.measures import fewer, flops, kernel_calls, norm_seconds, peak_flops, peak_memory, seconds
+from sngan.benchmark.request import Benchmark
 from sngan.benchmark.variants import Player, Variant, ladder
-from sngan.config import Benchmark
 from sngan.data.images import Source, game_spec
 from sngan.errors import UserError, nearest
 from sngan.provenance import versions

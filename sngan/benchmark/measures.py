@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sngan.layers.normalized import LAYERS, Normalized
-from sngan.training.precision import precision
+from sngan.precision import precision
 from sngan.training.step import Inputs
 
 

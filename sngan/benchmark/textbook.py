@@ -14,9 +14,9 @@ from sngan.data.images import Images
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import LAYERS
 from sngan.regularizers.regularizer import Batch
+from sngan.state import TrainState
 from sngan.training.engine import Stats
 from sngan.training.fakes import fakes
-from sngan.training.state import TrainState
 from sngan.training.step import Game, Inputs, judge, shared_weights, update_average, update_generator
 
 

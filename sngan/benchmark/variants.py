@@ -13,13 +13,14 @@ from sngan.data.batches import Batches
 from sngan.data.images import Images, ImageSpec
 from sngan.layers.normalized import Normalized
 from sngan.layers.resampling import Resampling3x3
+from sngan.networks import build_networks
+from sngan.optimizer import trained
+from sngan.precision import precision
 from sngan.registry import build
+from sngan.state import TrainState, initial_state
 from sngan.training import engine
 from sngan.training.fakes import TOGETHER_ON
 from sngan.training.inputs import InputStream
-from sngan.training.optimizer import trained
-from sngan.training.precision import precision
-from sngan.training.state import TrainState, build_networks, initial_state
 from sngan.training.step import Game, Inputs
 
 

@@ -10,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sngan.benchmark.compare import Record, benchmark, circumstances
+from sngan.benchmark.request import Benchmark
 from sngan.cli.compose import run_values, typed
-from sngan.cli.hydra_app import run
-from sngan.config import Benchmark
+from sngan.cli.jobs import run
 from sngan.errors import UserError
 from sngan.files import write_json
 from sngan.provenance import commit

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-from sngan.__main__ import COMMANDS
-from sngan.cli.hydra_app import run
+from sngan.cli.commands import COMMANDS
+from sngan.cli.jobs import run
 from sngan.errors import UserError
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from sngan.cli.hydra_app import configs, readable_errors
 from sngan.config import Config, Section, parse
 from sngan.errors import UserError
-from sngan.training.run_folder import FREE
+from sngan.runs.folder import FREE
 
 Schema = TypeVar("Schema", bound=Section)
 

@@ -10,13 +10,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sngan.cli.compose import takes_no_score, to_dict, typed
-from sngan.cli.hydra_app import run
-from sngan.config import Evaluate
+from sngan.cli.jobs import run
 from sngan.errors import UserError
 from sngan.evaluation.evaluate import Record, evaluate
-from sngan.evaluation.figures import write_curves
-from sngan.evaluation.score import better
-from sngan.training.stop import Interrupted, StopRequest
+from sngan.evaluation.request import Evaluate
+from sngan.inspection.plot import write_curves
+from sngan.runs.records import better
+from sngan.signals import Interrupted, StopRequest
 
 
 def main(argv: list[str]) -> int:

@@ -51,37 +51,6 @@ def configs() -> Path:
     return next(folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir())
 
 
-def run(
-    command: str, task: Callable[[DictConfig], Any], argv: list[str], *, folder: Callable[[DictConfig], Path] | None = None
-) -> int:
-    """Runs `task` on the composed config, once or for each job of a sweep, and returns the exit code: 2 after a user's mistake.
-
-    `folder` says where the task leaves what becomes of it, for a sweep to look.
-    """
-    words = overrides_first(argv)
-    if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
-        from sngan.cli.search import register_sweeper
-        from sngan.cli.sweep import run_sweep
-
-        register_sweeper()
-        _refuse_swept_sweeps(words)
-        return run_sweep(command, words, task, folder)
-    _refuse_without_sweep(words)
-    failed = False
-
-    def job(cfg: DictConfig) -> None:
-        nonlocal failed
-        try:
-            with readable_errors(command, words):
-                task(cfg)
-        except UserError as error:
-            print(f"sngan: {error}", file=sys.stderr)
-            failed = True
-
-    call_hydra(command, job, words)
-    return 2 if failed else 0
-
-
 def call_hydra(command: str, job: Callable[[DictConfig], Any], words: list[str]) -> None:
     """Lets Hydra do what the words say, with `job` as the application; raises `UserError` for what is wrong with them."""
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
@@ -121,26 +90,6 @@ def overrides_first(argv: list[str]) -> list[str]:
         else:
             raise UserError(f"unknown flag {word}; {nearest(flag, [f for f in FLAGS if f.startswith('--')] + list(VALUE_FLAGS))}")
     return overrides + flags
-
-
-def _refuse_swept_sweeps(words: Sequence[str]) -> None:
-    """Raises `UserError` for `-m experiment=A,B` where A is a sweep itself: Hydra would leave its rows out without a word."""
-    for word in words:
-        key, _, value = word.partition("=")
-        names = value.split(",")
-        if key == "experiment" and len(names) > 1:
-            for path in (configs() / "experiment" / f"{name}.yaml" for name in names):
-                if path.is_file() and OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.params"):
-                    raise UserError(
-                        f"{word}: {path.stem} is a sweep itself and would lose its rows; sweep it alone, in a command of its own"
-                    )
-
-
-def _refuse_without_sweep(words: Sequence[str]) -> None:
-    """Raises `UserError` for words that mean something in a sweep alone: Hydra would run a single job without a word."""
-    for word in words:
-        if word.partition("=")[0] in ("hydra/launcher", "hydra/sweeper", "sweep"):
-            raise UserError(f"{word} is for sweeps: add -m")
 
 
 @contextmanager

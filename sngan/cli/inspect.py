@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sngan.cli.compose import to_dict, typed
-from sngan.cli.hydra_app import run
-from sngan.config import Inspect
-from sngan.evaluation.inspect import inspect
+from sngan.cli.jobs import run
+from sngan.inspection.inspect import inspect
+from sngan.inspection.request import Inspect
 
 
 def main(argv: list[str]) -> int:

@@ -10,10 +10,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sngan.cli.compose import to_dict, typed
-from sngan.cli.hydra_app import overrides_first, run
+from sngan.cli.hydra_app import overrides_first
+from sngan.cli.jobs import run
 from sngan.cli.overrides import overrides_for
-from sngan.config import Report
-from sngan.evaluation.report.report import report
+from sngan.report.report import report
+from sngan.report.request import Report
 
 
 def main(argv: list[str]) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from sngan.cli.compose import to_dict, typed
-from sngan.cli.hydra_app import run
-from sngan.config import Sample
-from sngan.evaluation.sample import sample
+from sngan.cli.jobs import run
+from sngan.sampling.request import Sample
+from sngan.sampling.sample import sample
 
 
 def main(argv: list[str]) -> int:

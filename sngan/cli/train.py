@@ -9,11 +9,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sngan.cli.compose import run_dir, to_dict, train_config
-from sngan.cli.hydra_app import run
+from sngan.cli.jobs import run
 from sngan.files import read_json
+from sngan.runs.folder import RESULT
+from sngan.signals import Interrupted
 from sngan.training.loop import train
-from sngan.training.run_folder import RESULT
-from sngan.training.stop import Interrupted
 
 
 def main(argv: list[str]) -> int:

@@ -17,8 +17,8 @@ from pydantic import PositiveInt
 from torch import Tensor
 from tqdm import tqdm
 
+from sngan.data.decoding import SUFFIXES, decode, read_picture
 from sngan.data.images import Images, ImageSpec, Source, Split
-from sngan.data.pictures import SUFFIXES, decode, read_picture
 from sngan.data.reading import CHUNK, live_as_long_as_the_run, worker_context
 from sngan.errors import UserError
 from sngan.provenance import sha256_of

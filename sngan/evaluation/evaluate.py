@@ -9,18 +9,20 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from sngan import devices, distributed, earlier
-from sngan.config import Component, Data, Evaluate, Protocol
+from sngan import devices, distributed
+from sngan.config import Component, Data, Protocol
 from sngan.data.images import ImageSpec, Source, check_size
 from sngan.errors import UserError
-from sngan.evaluation.given import reference_at, samples_of
+from sngan.evaluation.image_sets import reference_at, samples_of
 from sngan.evaluation.protocol import check_protocol
-from sngan.evaluation.rounding import resolved
-from sngan.evaluation.sampling import batch_norm, prepared
+from sngan.evaluation.request import Evaluate
 from sngan.evaluation.score import Scorer
 from sngan.files import append_line, read_lines
 from sngan.registry import build
-from sngan.training.checkpoint import GENERATORS, Checkpoint, find, load_generator, open_checkpoint, steps_saved
+from sngan.runs import earlier
+from sngan.runs.checkpoint import GENERATORS, Checkpoint, find, load_generator, open_checkpoint, steps_saved
+from sngan.sampling.rounding import resolved
+from sngan.sampling.sampling import batch_norm, prepared
 
 Record = dict[str, Any]
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sngan.training.precision import precision
+from sngan.precision import precision
 
 BLOCK = 2_000
 """Rows of a matrix of distances that are in memory at once."""

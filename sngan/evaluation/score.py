@@ -22,11 +22,11 @@ from sngan.evaluation.extractors.extractor import Extractor
 from sngan.evaluation.fidelity import Features
 from sngan.evaluation.protocol import NEIGHBOURS, Score, counts, score_names
 from sngan.evaluation.reference import Reference
-from sngan.evaluation.rounding import FORMULAS
-from sngan.evaluation.sampling import balanced_labels, latents, samples
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
 from sngan.registry import build
+from sngan.sampling.rounding import FORMULAS
+from sngan.sampling.sampling import balanced_labels, latents, samples
 
 log = logging.getLogger(__name__)
 
@@ -271,8 +271,3 @@ def _shown(images: Images, workers: int) -> Show:
             yield from (x for x, _ in read(images, [list(rows) for rows in batches], workers=workers))
 
     return show
-
-
-def better(name: str, value: float, best: float) -> bool:
-    """Whether a score beats the best so far: distances by being smaller, the others by being larger."""
-    return value < best if name.startswith(("fid_", "fd_", "kid_", "kd_")) else value > best

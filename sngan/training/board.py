@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sngan.training.run_folder import FREE
+from sngan.runs.folder import FREE
 
 LAYOUT = {
     "game": {

@@ -16,7 +16,7 @@ from torch import Tensor
 from sngan import distributed
 from sngan.config import Config
 from sngan.errors import UserError
-from sngan.training.state import TrainState
+from sngan.state import TrainState
 from sngan.training.step import Game, Inputs, train_step
 
 Kind = Literal["eager", "compile", "graph", "compiled_graph"]

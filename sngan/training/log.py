@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.evaluation.pictures import write_png
 from sngan.files import append_line, read_lines, replace
+from sngan.sampling.grids import write_png
 from sngan.training.board import Board
 
 

@@ -14,19 +14,21 @@ from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
+from sngan.networks import build_networks
+from sngan.precision import check_precision, precision
 from sngan.registry import build
-from sngan.training import checkpoint, engine
+from sngan.runs import checkpoint
+from sngan.runs.folder import RunFolder
+from sngan.runs.result import Result, finished
+from sngan.signals import Interrupted, StopRequest
+from sngan.state import TrainState, initial_state
+from sngan.training import engine
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
 from sngan.training.log import describe
-from sngan.training.precision import check_precision, precision
 from sngan.training.recorder import Recorder
-from sngan.training.result import Result, finished
-from sngan.training.run_folder import RunFolder
 from sngan.training.schedule import due, learning_rate, set_learning_rate
-from sngan.training.state import TrainState, build_networks, initial_state
 from sngan.training.step import Game
-from sngan.training.stop import Interrupted, StopRequest
 
 log = logging.getLogger(__name__)
 

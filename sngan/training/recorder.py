@@ -11,26 +11,26 @@ from typing import Any, Literal, Self
 
 import torch
 
-from sngan import earlier
 from sngan.config import Config, Protocol
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
-from sngan.evaluation.pictures import grid
-from sngan.evaluation.rounding import resolved, rounding_for
-from sngan.evaluation.sampling import balanced_labels, batch_norm, latents, prepared, samples
-from sngan.evaluation.score import Scorer, better
+from sngan.evaluation.score import Scorer
 from sngan.files import read_lines
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import drift
 from sngan.provenance import versions
-from sngan.training import checkpoint
+from sngan.runs import checkpoint, earlier
+from sngan.runs.folder import RunFolder
+from sngan.runs.records import better
+from sngan.runs.result import write_result
+from sngan.sampling.grids import grid
+from sngan.sampling.rounding import resolved, rounding_for
+from sngan.sampling.sampling import balanced_labels, batch_norm, latents, prepared, samples
+from sngan.signals import Interrupted, StopRequest
+from sngan.state import TrainState
 from sngan.training.engine import Choice
 from sngan.training.log import History, RunLog, describe
-from sngan.training.result import write_result
-from sngan.training.run_folder import RunFolder
-from sngan.training.state import TrainState
-from sngan.training.stop import Interrupted, StopRequest
 
 Role = Literal["quick", "full"]
 Record = dict[str, Any]

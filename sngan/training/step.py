@@ -13,10 +13,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sngan.layers.normalized import Normalized
 from sngan.losses.loss import Loss
+from sngan.optimizer import descend, trained
 from sngan.regularizers.regularizer import Batch, Regularizer
+from sngan.state import TrainState
 from sngan.training.fakes import fakes
-from sngan.training.optimizer import descend, trained
-from sngan.training.state import TrainState
 
 Weights = dict[str, Tensor] | None
 """Normalised weights shared by all forwards of one version of the parameters; None: each forward normalises for itself."""

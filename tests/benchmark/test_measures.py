@@ -13,7 +13,7 @@ from sngan.benchmark.textbook import with_torch_spectral_norm
 from sngan.benchmark.variants import Player, Variant
 from sngan.data.images import ImageSpec, TensorImages
 from sngan.layers.normalized import Normalized
-from sngan.training.state import build_networks
+from sngan.networks import build_networks
 
 CPU = torch.device("cpu")
 

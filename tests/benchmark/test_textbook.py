@@ -13,7 +13,8 @@ from sngan import Config, build
 from sngan.benchmark.textbook import LoaderInputs, TextbookStep, with_torch_spectral_norm
 from sngan.data.images import ImageSpec, TensorImages
 from sngan.layers.normalized import Normalized
-from sngan.training.state import TrainState, build_networks, initial_state
+from sngan.networks import build_networks
+from sngan.state import TrainState, initial_state
 from sngan.training.step import Game, Inputs, train_step
 
 CPU = torch.device("cpu")

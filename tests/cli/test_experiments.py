@@ -11,9 +11,9 @@ from sngan import compose, train
 from sngan.__main__ import main
 from sngan.cli.hydra_app import configs
 from sngan.data.images import ImageSpec
-from sngan.training.checkpoint import steps_saved
+from sngan.networks import build_networks
+from sngan.runs.checkpoint import steps_saved
 from sngan.training.combinations import check_combination
-from sngan.training.state import build_networks
 
 EXPERIMENTS = sorted(path.stem for path in (configs() / "experiment").glob("*.yaml"))
 

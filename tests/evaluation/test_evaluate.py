@@ -13,15 +13,17 @@ from PIL import Image
 
 from conftest import TINY
 from sngan import compose, train
-from sngan.config import Component, Evaluate, Sample
+from sngan.config import Component
 from sngan.data.shapes import Shapes
 from sngan.errors import UserError
 from sngan.evaluation import fidelity
 from sngan.evaluation.evaluate import Record, evaluate
-from sngan.evaluation.pictures import write_png
-from sngan.evaluation.sample import sample
+from sngan.evaluation.request import Evaluate
 from sngan.files import read_lines
-from sngan.training.checkpoint import find
+from sngan.runs.checkpoint import find
+from sngan.sampling.grids import write_png
+from sngan.sampling.request import Sample
+from sngan.sampling.sample import sample
 
 UNSCORED = ["protocol=none", "sample_every=0", "keep.last=9"]
 RESNETS = [

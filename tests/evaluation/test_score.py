@@ -25,12 +25,12 @@ from sngan.errors import UserError
 from sngan.evaluation import fidelity, score
 from sngan.evaluation.extractors.extractor import Extractor
 from sngan.evaluation.extractors.small_resnet import SHIPPED, SHIPPED_SHA256, SmallResNet, small_resnet
-from sngan.evaluation.rounding import FORMULAS
-from sngan.evaluation.sampling import balanced_labels
-from sngan.evaluation.score import Scorer, better
+from sngan.evaluation.score import Scorer
 from sngan.generators.generator import Generator
+from sngan.networks import build_networks
 from sngan.provenance import versions
-from sngan.training.state import build_networks
+from sngan.sampling.rounding import FORMULAS
+from sngan.sampling.sampling import balanced_labels
 
 CPU = torch.device("cpu")
 ALL = ("kid", "precision_recall", "fid", "is")
@@ -287,20 +287,6 @@ def test_an_extractor_that_cannot_look_at_the_images_is_refused_by_the_trial(mon
 def test_a_training_network_is_not_scored(G: Generator) -> None:
     with pytest.raises(AssertionError, match="evaluation mode"):
         scorer().score(G.train(), protocol())
-
-
-@pytest.mark.parametrize(
-    ("name", "smaller"),
-    [
-        ("fid_50k_cifar10-train_inception", True), ("fd_5k_x-train_small_resnet", True), ("kid_50k_c-train_inception", True),
-        ("kd_5k_x-train_small_resnet", True), ("is_50k_inception", False), ("classifier_score_5k_small_resnet", False),
-        ("precision_10k_c-train10k_inception", False), ("recall_10k_c-train10k_inception", False),
-    ],
-)  # fmt: skip
-def test_distances_are_better_smaller_and_the_others_larger(name: str, smaller: bool) -> None:
-    assert better(name, 1.0, 2.0) == smaller
-    assert better(name, 2.0, 1.0) != smaller
-    assert not better(name, 1.0, 1.0)
 
 
 def test_one_draw_in_one_split_has_no_deviation(tiny: Callable[..., Config]) -> None:

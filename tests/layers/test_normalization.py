@@ -11,7 +11,7 @@ from sngan.layers.normalization import activation_norm, normalized
 from sngan.layers.normalized import Normalized
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.layers.weight_norm import WeightNorm
-from sngan.training.state import build_discriminator
+from sngan.networks import build_discriminator
 
 # over which of [N, C, H, W] the mean and the variance are taken; for groups, of [N, groups, C / groups, H, W]
 AXES = {"batch": (0, 2, 3), "layer": (1, 2, 3), "instance": (2, 3)}

@@ -16,7 +16,7 @@ from sngan.layers.singular_values import drift
 from sngan.layers.singular_vectors import TRANSPOSED, Stack, group, matrix, unmatrix
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.layers.weight_norm import WeightNorm
-from sngan.training.state import build_discriminator
+from sngan.networks import build_discriminator
 
 LAYERS = {
     "conv": lambda: nn.Conv2d(3, 8, 3),

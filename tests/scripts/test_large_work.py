@@ -19,7 +19,7 @@ def large_work() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def growth() -> dict[str, Any]:
-    return runpy.run_path(str(SCRIPTS / "growth.py"))
+    return runpy.run_path(str(SCRIPTS / "measure_large_work.py"))
 
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:

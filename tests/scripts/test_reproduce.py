@@ -55,7 +55,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
 @pytest.fixture
 def reproduced(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(SCRIPTS)
-    return __import__("reproduced")
+    return __import__("reproduction_records")
 
 
 def records(folder: Path = Path()) -> list[dict[str, Any]]:

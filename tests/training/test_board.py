@@ -12,9 +12,9 @@ import torch
 from conftest import event_steps, events
 from sngan import Config, train
 from sngan.files import read_lines
+from sngan.state import TrainState
 from sngan.training import engine
 from sngan.training.board import LAYOUT, flat
-from sngan.training.state import TrainState
 
 Tiny = Callable[..., Config]
 

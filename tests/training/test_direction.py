@@ -28,9 +28,9 @@ from reference_step import (
 
 from sngan import Config, compose, registry
 from sngan.config import DiscriminatorNetwork, GeneratorNetwork
+from sngan.precision import precision
+from sngan.state import TrainState
 from sngan.training import engine
-from sngan.training.precision import precision
-from sngan.training.state import TrainState
 from sngan.training.step import Inputs, train_step
 
 CPU = torch.device("cpu")

@@ -22,10 +22,11 @@ from sngan.__main__ import main
 from sngan.data.images import ImageSpec
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized
+from sngan.networks import build_networks
+from sngan.precision import precision
+from sngan.state import TrainState, initial_state
 from sngan.training import engine
 from sngan.training.engine import Kind, choose
-from sngan.training.precision import precision
-from sngan.training.state import TrainState, build_networks, initial_state
 from sngan.training.step import Game, Inputs
 
 CPU = torch.device("cpu")

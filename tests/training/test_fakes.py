@@ -9,9 +9,9 @@ from torch import nn
 
 from sngan import Config
 from sngan.data.images import ImageSpec
+from sngan.networks import build_networks
 from sngan.training import fakes as module
 from sngan.training.fakes import fakes
-from sngan.training.state import build_networks
 
 KINDS = {
     "cnn": [],

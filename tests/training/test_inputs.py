@@ -11,9 +11,9 @@ from torch import Tensor
 from sngan import Config, build
 from sngan.data.batches import Batches
 from sngan.data.images import game_spec
+from sngan.networks import build_networks
 from sngan.randomness import INTERPOLATE, LABEL, LATENT, generator
 from sngan.training.inputs import InputStream
-from sngan.training.state import build_networks
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., Config]

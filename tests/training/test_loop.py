@@ -24,12 +24,13 @@ from sngan.data.batches import Batches
 from sngan.data.images import game_spec
 from sngan.evaluation.extractors.small_resnet import SHIPPED
 from sngan.files import read_lines
+from sngan.networks import build_networks
+from sngan.runs.checkpoint import steps_saved
+from sngan.signals import Interrupted
+from sngan.state import TrainState
 from sngan.training import engine
-from sngan.training.checkpoint import steps_saved
 from sngan.training.inputs import InputStream
-from sngan.training.state import TrainState, build_networks
 from sngan.training.step import Game, Inputs
-from sngan.training.stop import Interrupted
 
 Tiny = Callable[..., Config]
 
@@ -352,7 +353,7 @@ def test_the_best_checkpoint_is_another_one_when_a_score_beats_it(tiny: Tiny) ->
 
 def test_the_best_survives_a_kill_between_its_score_and_its_checkpoint(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Distances are given, so that a score in the middle is the best; the two tests above let real ones decide."""
-    from sngan.training import checkpoint
+    from sngan.runs import checkpoint
 
     save, killed = checkpoint.save, []
 
@@ -530,7 +531,7 @@ def test_an_interval_of_0_switches_its_action_off(tiny: Tiny) -> None:
 
 
 def test_two_processes_cannot_share_a_run_folder(tiny: Tiny) -> None:
-    from sngan.training.run_folder import RunFolder
+    from sngan.runs.folder import RunFolder
 
     config = tiny("run_dir=run")
     with RunFolder(config), pytest.raises(UserError, match="in use by another process"):

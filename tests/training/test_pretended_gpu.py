@@ -15,13 +15,14 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from conftest import TINY
-from sngan import Config, build, compose
+from sngan import Config, build, compose, optimizer
 from sngan.data.images import ImageSpec
 from sngan.layers import singular_vectors
-from sngan.training import fakes, optimizer
+from sngan.networks import build_networks
+from sngan.state import TrainState, initial_state
+from sngan.training import fakes
 from sngan.training.log import History
 from sngan.training.schedule import set_learning_rate
-from sngan.training.state import TrainState, build_networks, initial_state
 from sngan.training.step import Game, Inputs, train_step
 
 GPU = torch.device("cuda")

@@ -11,9 +11,9 @@ from PIL import Image
 
 from conftest import events
 from sngan import Config, load_generator, open_checkpoint, train
-from sngan.evaluation.pictures import grid
-from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
 from sngan.files import read_lines
+from sngan.sampling.grids import grid
+from sngan.sampling.sampling import balanced_labels, latents, prepared, samples
 from sngan.training import engine
 from sngan.training.recorder import Recorder
 

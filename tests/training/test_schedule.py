@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sngan.config import Optimizer
-from sngan.training.precision import precision
+from sngan.precision import precision
 from sngan.training.schedule import due, learning_rate, set_learning_rate
 
 LINEAR = Optimizer(lr=2e-4, betas=(0.0, 0.9), decay="linear")

@@ -14,9 +14,10 @@ from sngan import Config, build, compose
 from sngan.data.images import ImageSpec
 from sngan.layers import singular_vectors
 from sngan.layers.normalized import Normalized
+from sngan.networks import build_networks
+from sngan.optimizer import trained
 from sngan.regularizers.regularizer import Batch
-from sngan.training.optimizer import trained
-from sngan.training.state import TrainState, build_networks, initial_state
+from sngan.state import TrainState, initial_state
 from sngan.training.step import Game, Inputs, train_step, update_average, update_discriminator, update_generator
 
 CPU = torch.device("cpu")

@@ -1,0 +1,22 @@
+"""What `sngan benchmark` is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sngan.config import Config
+
+
+class Benchmark(Config):
+    """What `sngan benchmark` is asked for: a game, and how it is timed."""
+
+    rounds: Annotated[int, Field(ge=1, le=1000)]
+    """Timings of each variant, in turn with the others."""
+    variants: tuple[str, ...]
+    """By name; (): all."""
+    format: Literal["table", "json"]
+    out: Path | None
+    """A file for the record of it all."""

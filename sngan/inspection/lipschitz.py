@@ -1,0 +1,134 @@
+"""How steep a discriminator can be, by the norms of its layers, and how steep it is found to be, between images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sngan.data.batches import to_float
+from sngan.layers.normalized import Normalized
+from sngan.layers.resampling import Resampling3x3
+from sngan.layers.singular_values import largest_singular_value, operator_norm
+from sngan.layers.singular_vectors import TRANSPOSED
+from sngan.precision import precision
+
+ACTIVATION_NORMS = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
+"""Layers that divide by a deviation of their input: where it is small they are as steep as it makes them."""
+
+MOST_LABELS = 10
+"""A conditional discriminator is evaluated with at most so many labels."""
+
+BATCH = 250
+"""Images that D sees at once, and rows of the matrix of pairs that are in memory."""
+
+
+class Maps(NamedTuple):
+    """The sizes of a convolution's maps: `fine` of its input, `coarse` of its output; the other way round where it is transposed."""
+
+    fine: tuple[int, ...]
+    coarse: tuple[int, ...]
+
+
+@torch.no_grad()
+def map_sizes(network: nn.Module, *inputs: Tensor | None) -> dict[str, Maps]:
+    """The sizes, by layer name, of the maps that each convolution sees when the network is run; of several calls the largest."""
+    sizes: dict[str, Maps] = {}
+
+    def note(name: str, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        here = Maps(tuple(args[0].shape[2:]), tuple(output.shape[2:]))
+        if isinstance(layer, TRANSPOSED):
+            here = Maps(here.coarse, here.fine)
+        elif isinstance(layer, Resampling3x3):  # its convolution is at the finer of the two
+            here = Maps(max(here), max(here))
+        sizes[name] = max(sizes.get(name, here), here)
+
+    convolutions = nn.Conv2d | nn.ConvTranspose2d
+    hooks = [m.register_forward_hook(partial(note, name)) for name, m in network.named_modules() if isinstance(m, convolutions)]
+    network(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return sizes
+
+
+def norm_on_maps(layer: nn.Module, weight: Tensor, maps: Maps | None) -> float | None:
+    """The least upper bound that is cheap to have on how much the layer stretches its input; None for a kind that is not known here.
+
+    Exact for linear layers, embeddings, and a convolution that sees all of its input at once without padding. One with zeros around its
+    maps is the circular one on the torus of H + 2 padding, with sides rounded up to a multiple of the stride, from which only the
+    inputs that are zero in the border and only some of the outputs are taken. Both are restrictions, so its norm is at most the
+    circular one's, which is found exactly, and in practice a few per cent below. A transposed convolution has the norm of the
+    convolution that it is the adjoint of.
+    """
+    if isinstance(layer, nn.Linear | nn.Embedding):
+        return operator_norm(layer, weight, (1, 1))
+    module: Any = layer
+    is_known = (
+        isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        and (module.groups, module.dilation, module.padding_mode) == (1, (1, 1), "zeros")
+        and module.stride[0] == module.stride[1]
+        and not isinstance(module.padding, str)
+    )
+    if not is_known or maps is None:
+        return None
+    if maps.coarse == (1, 1):
+        return largest_singular_value(weight.flatten(1))
+    stride = module.stride[0]
+    H, W = (-(-(side + 2 * padding) // stride) * stride for side, padding in zip(maps.fine, module.padding, strict=True))
+    return operator_norm(layer, weight, (H, W))
+
+
+def upper_bound(D: Normalized, norms: Mapping[str, float | None]) -> tuple[float | None, str | None]:
+    """A number that |D(x) - D(x')| / |x - x'| never exceeds (Euclidean norm, one label), or None and the reason why there is none.
+
+    `norms` are those of the layers as linear maps, by name; the network's method `bound` says how they compose.
+    """
+    network: Any = D.network
+    norm = next((type(m).__name__ for m in network.modules() if isinstance(m, ACTIVATION_NORMS)), None)
+    if norm:
+        return None, f"{norm} divides activations by their own deviation, so nothing bounds its slope"
+    if not hasattr(network, "bound"):
+        return None, f"{type(network).__name__} has no method bound(norms), which would say how its layers compose"
+    known = {name: norm for name, norm in norms.items() if norm is not None}
+    if len(known) < len(norms):
+        return None, f"no norm is known for {', '.join(name for name in norms if name not in known)}"
+    return float(network.bound(known)), None
+
+
+@torch.no_grad()
+def logits(D: Normalized, pixels: Tensor, *, n_classes: int) -> Tensor:
+    """D's logits float64 [K, N] on the CPU for images uint8 [N, C, H, W], a row for each of the first labels (K = 1 without classes).
+
+    D runs as it is, on its own device, in float32 without TF32; the images are in [-1, 1] without noise.
+    """
+    device = next(D.parameters()).device
+    rows = []
+    with precision("fp32", device):
+        weights = D.normalize(update=False)
+        for label in range(min(n_classes, MOST_LABELS)) if n_classes else [None]:
+            parts = []
+            for part in pixels.split(BATCH):
+                y = None if label is None else torch.full((len(part),), label, device=device)
+                parts.append(D(to_float(part.to(device), None), y, weights=weights).cpu())
+            rows.append(torch.cat(parts))
+    return torch.stack(rows).double()
+
+
+def largest_slope(logits: Tensor, pixels: Tensor) -> float | None:
+    """The largest |D(x) - D(x')| / |x - x'| over labels and pairs of different images; None where all images are the same.
+
+    Logits [K, N] of images uint8 [N, C, H, W], both on the CPU. Distances are exact: their squares are integers, in grey levels.
+    """
+    slopes, are_different = [torch.zeros((), dtype=torch.float64)], False
+    for a in range(0, len(pixels), BATCH):
+        x, rows = pixels[a : a + BATCH].flatten(1).double(), slice(a, a + BATCH)
+        for b in range(a, len(pixels), BATCH):
+            other, columns = pixels[b : b + BATCH].flatten(1).double(), slice(b, b + BATCH)
+            squared = x.square().sum(1)[:, None] + other.square().sum(1) - 2 * x @ other.T  # [rows, columns]
+            distances = torch.where(squared > 0, squared, torch.inf).sqrt() / 127.5
+            are_different |= bool((squared > 0).any())
+            slopes += [((row[rows, None] - row[columns]).abs() / distances).max() for row in logits]
+    return float(torch.stack(slopes).max()) if are_different else None

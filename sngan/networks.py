@@ -1,0 +1,50 @@
+"""G and D of a config."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sngan.config import Config
+from sngan.data.images import ImageSpec
+from sngan.generators.generator import Generator
+from sngan.layers.normalization import activation_norm, normalized
+from sngan.layers.normalized import Normalized
+from sngan.registry import build
+from sngan.regularizers.regularizer import Regularizer
+
+
+def build_networks(config: Config, spec: ImageSpec) -> tuple[Normalized[Generator], Normalized[nn.Module]]:
+    """G and D for these images, on the CPU, with initial weights that depend on `config.seed` alone.
+
+    Raises `UserError` when they cannot be made for this size of image, or not be normalised as asked.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return build_generator(config, spec), build_discriminator(config, spec)
+
+
+def build_generator(config: Config, spec: ImageSpec) -> Normalized[Generator]:
+    """G for these images, with initial weights from torch's global generator."""
+    G: Generator = build("generator", config.generator, spec)
+    return normalized(G, config.generator, player="generator")
+
+
+def build_discriminator(config: Config, spec: ImageSpec) -> Normalized[nn.Module]:
+    """D for these images, with what the regulariser tracks on it, and initial weights from torch's global generator."""
+    norm = activation_norm(config.discriminator.normalization)
+    network: nn.Module = build("discriminator", config.discriminator, spec, norm)
+    if config.discriminator.normalization in ("instance", "group"):
+        _try(network, spec)
+    D = normalized(network, config.discriminator, player="discriminator")
+    regularizer: Regularizer | None = build("regularizer", config.regularizer)
+    if regularizer and regularizer.follows_sigma:
+        D.follow_sigma()
+    return D
+
+
+def _try(network: nn.Module, spec: ImageSpec) -> None:
+    """Shows D two grey images, so that a norm that has nothing to normalise on their maps says so now."""
+    y = torch.zeros(2, dtype=torch.int64) if spec.n_classes else None
+    with torch.no_grad():
+        network(torch.zeros(2, spec.channels, spec.resolution, spec.resolution), y)

@@ -1,0 +1,262 @@
+"""Checkpoints: folders of tensors and JSON, complete or not there at all.
+
+    checkpoints/step-00050000/
+        generator.safetensors       G_ema, what people want
+        generator_raw.safetensors   G
+        discriminator.safetensors   D, with the u, v and gamma of its spectral norm
+        state.pt                    both optimisers; plain tensors and numbers, loaded with weights_only=True
+        config.json                 the run's config
+        checkpoint.json             format, step, image spec, versions, sha256 of the files above
+
+A checkpoint is written under another name, flushed to the disk and renamed, so a kill at any moment leaves the ones before. Nothing in
+it is code: names in config.json are looked up in the registry.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+from torch import nn
+
+from sngan.config import Config, Keep, Section, parse
+from sngan.data.images import ImageSpec
+from sngan.errors import UserError
+from sngan.files import read_json
+from sngan.generators.generator import Generator
+from sngan.layers.normalized import Normalized, bake
+from sngan.networks import build_discriminator, build_generator
+from sngan.optimizer import restore_moments
+from sngan.provenance import sha256_of, versions
+from sngan.runs import earlier
+from sngan.state import TrainState
+
+FORMAT = "sngan-checkpoint-4"
+MANIFEST = "checkpoint.json"
+
+GENERATORS = {"ema": "generator.safetensors", "raw": "generator_raw.safetensors"}
+"""The averaged generator and the one that is trained; records of scores hold the file's sha256 as `generator`."""
+
+
+class Image(Section):
+    """An `ImageSpec` in a manifest."""
+
+    resolution: PositiveInt
+    channels: PositiveInt
+    n_classes: NonNegativeInt
+
+
+class Manifest(Section):
+    """What `checkpoint.json` holds."""
+
+    format: str
+    step: NonNegativeInt
+    image: Image
+    versions: dict[str, str]
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder whose manifest has been read."""
+
+    path: Path
+    step: int
+    spec: ImageSpec
+    sha256: dict[str, str]
+
+    def file(self, name: str) -> Path:
+        """A file of the checkpoint, after its content has been compared with the manifest; `UserError` if it is damaged."""
+        path = self.path / name
+        if not path.is_file() or sha256_of(path) != self.sha256.get(name):
+            raise UserError(
+                f"checkpoint {self.path} is damaged: {name} is missing or cut short; remove the folder to fall back to an earlier checkpoint"
+            )
+        return path
+
+    def config(self) -> Config:
+        """The run's config; `UserError` if this version cannot read it."""
+        values = read_json(self.file("config.json"))
+        return parse(Config, earlier.config(values) if isinstance(values, dict) else {}, build_check=False)
+
+
+def size_of(state: TrainState) -> int:
+    """How many bytes a checkpoint of the state takes, but for some kB: the networks, and two moments of each trained parameter."""
+    tensors = [t for network in state.networks().values() for t in network.state_dict().values()]
+    moments = [p for network in (state.G, state.D) for p in network.parameters() for _ in range(2)]
+    return sum(t.numel() * t.element_size() for t in [*tensors, *moments])
+
+
+def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Path:
+    """Writes the state after `state.step` steps as a new checkpoint in `folder` and returns its path; leaves a complete one as it is."""
+    final = folder / f"step-{state.step:08d}"
+    if (final / MANIFEST).exists():
+        return final
+    partial = folder / f".partial-{final.name}"
+    for incomplete in (partial, final):
+        shutil.rmtree(incomplete, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, network in state.networks().items():
+        save_tensors(network, partial / f"{name}.safetensors")
+    # moments alone: rates and betas are the config's
+    moments = {"G_optimizer": state.G_optimizer.state_dict()["state"], "D_optimizer": state.D_optimizer.state_dict()["state"]}
+    buffer = io.BytesIO()
+    torch.save(moments, buffer)
+    (partial / "state.pt").write_bytes(buffer.getbuffer())  # by Python: a full disk is an OSError, where torch raises others
+    (partial / "config.json").write_text(config.model_dump_json(indent=2))
+    manifest = {
+        "format": FORMAT,
+        "step": state.step,
+        "image": asdict(spec),
+        "versions": versions(),
+        "sha256": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
+    }
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
+    for path in partial.iterdir():
+        _flush(path)
+    partial.rename(final)
+    _flush(folder)
+    return final
+
+
+def restore(state: TrainState, checkpoint: Checkpoint) -> None:
+    """Fills `state` from a checkpoint of the same networks, so that the next step is the one that would have followed."""
+    for name, network in state.networks().items():
+        try:
+            load_tensors(network, checkpoint.file(f"{name}.safetensors"))
+        except UserError as error:
+            raise UserError(f"{error}; a run cannot go on with other networks: give another run_dir=DIR") from None
+    try:
+        moments = torch.load(checkpoint.file("state.pt"), map_location="cpu", weights_only=True)
+        for name, optimizer in (("G_optimizer", state.G_optimizer), ("D_optimizer", state.D_optimizer)):
+            restore_moments(optimizer, moments[name])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+        raise UserError(f"checkpoint {checkpoint.path}: state.pt does not fit ({reason}); remove the folder") from None
+    state.step = checkpoint.step
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint's manifest; `UserError` when the folder is not there or not a checkpoint that this version knows."""
+    values = read_json(path / MANIFEST)
+    if values is None:
+        raise UserError(
+            f"checkpoint={path}: no checkpoint there (no {MANIFEST}); give a folder such as runs/…/checkpoints/step-00001000"
+        )
+    found = values.get("format") if isinstance(values, dict) else None
+    if found not in (FORMAT, earlier.FORMAT):
+        raise UserError(
+            f"checkpoint {path} has format {found}, this version reads {FORMAT} and {earlier.FORMAT}; use the version that wrote it"
+        )
+    try:
+        manifest = parse(Manifest, values)
+    except UserError as error:
+        raise UserError(f"checkpoint {path} is damaged: {MANIFEST}: {error}") from None
+    return Checkpoint(path, manifest.step, ImageSpec(**manifest.image.model_dump()), manifest.sha256)
+
+
+def latest(folder: Path) -> Path | None:
+    """The complete checkpoint of the most steps in a `checkpoints` folder."""
+    complete = steps_saved(folder)
+    return complete[max(complete)] if complete else None
+
+
+def steps_saved(folder: Path) -> dict[int, Path]:
+    """Complete checkpoints by step, in order."""
+    found = {
+        int(m[1]): path
+        for path in folder.glob("step-*")
+        if (m := re.fullmatch(r"step-(\d+)", path.name)) and (path / MANIFEST).exists()
+    }
+    return dict(sorted(found.items()))
+
+
+def prune(folder: Path, keep: Keep, best: int | None) -> None:
+    """Removes what `keep` does not ask for: all but the last few, the milestones and the best; and leftovers of interrupted writing."""
+    saved = steps_saved(folder)
+    for step in list(saved)[: -keep.last]:
+        milestone = step > 0 and keep.every > 0 and step % keep.every == 0
+        if step != best and not milestone:
+            saved[step].rename(folder / f".partial-{saved[step].name}")  # so that a kill in the middle leaves no half of one
+    for partial in folder.glob(".partial-*"):
+        shutil.rmtree(partial)
+
+
+def find(run: Path | None, checkpoint: Path | None) -> Checkpoint:
+    """The checkpoint that `run=` (its latest) or `checkpoint=` names; `UserError` if neither or both are given or there is none."""
+    if (run is None) == (checkpoint is None):
+        raise UserError("give one of run=DIR (its latest checkpoint) and checkpoint=DIR")
+    if run is None:
+        assert checkpoint is not None
+        return open_checkpoint(checkpoint)
+    if not run.is_dir():
+        raise UserError(f"run={run}: no such folder; give a run folder such as runs/shapes/default/seed0")
+    path = latest(run / "checkpoints")
+    if path is None:
+        raise UserError(f"run={run} holds no complete checkpoint in {run / 'checkpoints'}; train it first, or give checkpoint=DIR")
+    return open_checkpoint(path)
+
+
+def load_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "ema") -> Generator:
+    """The generator of a checkpoint on the CPU, with its weights as they are used, in evaluation mode.
+
+    Raises `UserError` if its file does not fit.
+    """
+    return bake(load_normalized_generator(checkpoint, weights=weights)).eval()
+
+
+def load_normalized_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "ema") -> Normalized[Generator]:
+    """The same with its norm beside it, where it has one, as in training."""
+    with torch.random.fork_rng(devices=[]):  # initial weights, which are about to be replaced
+        G = build_generator(checkpoint.config(), checkpoint.spec)
+    load_tensors(G.network, checkpoint.file(GENERATORS[weights]))
+    return G.eval()
+
+
+def load_discriminator(checkpoint: Checkpoint) -> Normalized[nn.Module]:
+    """The discriminator of a checkpoint on the CPU, in evaluation mode; `UserError` if its file does not fit."""
+    with torch.random.fork_rng(devices=[]):
+        D = build_discriminator(checkpoint.config(), checkpoint.spec)
+    load_tensors(D.network, checkpoint.file("discriminator.safetensors"))
+    return D.eval()
+
+
+def save_tensors(network: nn.Module, path: Path) -> None:
+    """The network's parameters and buffers as safetensors."""
+    from safetensors.torch import save
+
+    # written by Python: a full disk is an OSError, where save_file raises another
+    path.write_bytes(save({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}))
+
+
+def load_tensors(network: nn.Module, path: Path) -> None:
+    """Copies tensors into the network's own, in place; `UserError` if names or shapes differ."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    except RuntimeError as error:
+        first = " ".join(str(error).splitlines()[1:2]).strip()
+        raise UserError(
+            f"{path} does not fit the network of the config: {first if len(first) < 160 else first[:160] + ' …'}"
+        ) from None
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,168 @@
+"""The folder of a run: what it holds, and whether a command may continue it.
+
+runs/<name>/<variant>/seed0/
+    config.json     what was asked for         run.json       each session: where it began, on what, with which software
+    scalars.jsonl   one line every log_every   metrics.jsonl  one line a score
+    samples/        checkpoints/               TensorBoard events
+    result.json     how the last session ended: none while a run goes on, or after a kill
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Self
+
+from sngan.config import Config
+from sngan.errors import UserError
+from sngan.files import read_json, write_json
+from sngan.runs.checkpoint import Checkpoint, latest, open_checkpoint, steps_saved
+
+RESULT, TRACEBACK = "result.json", "traceback.txt"
+
+FREE = {
+    "run_dir",
+    "name",
+    "device",
+    "engine",
+    "log_every",
+    "sample_every",
+    "save_every",
+    "evaluate_every",
+    "keep",
+    "resume",
+    "protocol",
+    "quick",
+    "extractor",
+    "plugins",
+    "data.resident_mb",
+    "data.workers",
+}
+"""Keys that may change between the sessions of a run, because they do not change what is trained."""
+
+
+class RunFolder:
+    """A run's folder, opened by one process at a time.
+
+    Opening decides whether the run starts or continues: `checkpoint` is what to continue from, or None. Raises `UserError`, with nothing
+    written, when the folder cannot be written, is in use, holds a run of another config (the differing keys are named), or holds a run
+    at all though `resume=never`.
+    """
+
+    def __init__(self, config: Config):
+        self.path = config.run_dir
+        self.checkpoints = self.path / "checkpoints"
+        self.config = config
+        self._created: list[Path] = []
+        self._begun = False
+        lock = self.path / ".lock"
+        try:
+            self._created = [path for path in (lock, self.path, *self.path.parents) if not path.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+            for folder in (self.path / "samples", self.checkpoints):
+                if folder.exists() and not folder.is_dir():
+                    raise NotADirectoryError(None, f"{folder.name} is a file")
+            self._lock: IO[str] = lock.open("w")
+        except OSError as error:
+            self._remove_created()
+            raise UserError(f"run_dir={self.path} cannot be written ({error.strerror}); give another run_dir=DIR") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(
+                f"run_dir={self.path} is in use by another process; wait for it, or give another run_dir=DIR or seed=N"
+            ) from None
+        try:
+            self._check_config()
+            newest = latest(self.checkpoints)
+            self.checkpoint: Checkpoint | None = open_checkpoint(newest) if newest else None
+        except UserError:
+            self.close()
+            raise
+
+    def check_space(self, checkpoint_size: int) -> None:
+        """Raises `UserError` unless the disk has room for the checkpoints that stay at a time, of so many bytes each."""
+        keep, saved = self.config.keep, len(steps_saved(self.checkpoints))
+        milestones = self.config.steps // keep.every if keep.every else 0
+        n = keep.last + milestones + 2 - saved  # the best, and the one that is being written
+        free = shutil.disk_usage(self.path).free
+        if n * checkpoint_size > free:
+            raise UserError(
+                f"run_dir={self.path}: {n} checkpoints of {checkpoint_size / 1e6:.0f} MB are to come and {free / 1e6:.0f} MB are free; "
+                "make room, keep fewer (keep.last, keep.every), or give another run_dir=DIR"
+            )
+
+    def begin(self, session: dict[str, Any]) -> bool:
+        """Writes the config, adds this session to run.json, and removes the result of the one before.
+
+        Gives whether the session before had the same config.
+        """
+        self._begun = True
+        self._sessions = [*(read_json(self.path / "run.json") or {}).get("sessions", []), session]
+        self._started = time.monotonic()
+        config, before = self.config.model_dump(mode="json"), read_json(self.path / "config.json")
+        write_json(self.path / "config.json", config)
+        for name in (RESULT, TRACEBACK):
+            (self.path / name).unlink(missing_ok=True)
+        self.seconds()
+        return bool(config == before)
+
+    def seconds(self) -> float:
+        """How long all sessions took until now; run.json takes note of it, so that a kill loses no more of it than of the training."""
+        self._sessions[-1]["seconds"] = round(time.monotonic() - self._started, 3)
+        write_json(self.path / "run.json", {"sessions": self._sessions})
+        return round(sum(session.get("seconds", 0.0) for session in self._sessions), 3)
+
+    def close(self) -> None:
+        """Lets other processes open the folder; what opening it made is removed if the run did not begin."""
+        if not self._begun:
+            self._remove_created()
+        self._lock.close()
+
+    def _remove_created(self) -> None:
+        for path in self._created:
+            with suppress(OSError):  # not there, or not empty any more
+                path.unlink() if path.name == ".lock" else path.rmdir()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _check_config(self) -> None:
+        before = read_json(self.path / "config.json")
+        if before is None:
+            newest = latest(self.checkpoints)
+            if newest is None:
+                return
+            before = read_json(newest / "config.json") or {}
+        if self.config.resume == "never":
+            raise UserError(f"run_dir={self.path} already holds a run and resume=never; give another run_dir=DIR, name=… or seed=N")
+        changes = differences(before, self.config.model_dump(mode="json"))
+        if self.config.optimizer.decay == "none":
+            changes = [change for change in changes if not change.startswith("steps:")]  # a run without a schedule may go on
+        if changes and self.config.resume != "force":
+            raise UserError(
+                f"run_dir={self.path} holds a run with another config: {'; '.join(changes)}\n"
+                "give another run_dir=DIR or name=…, or continue it with the new config by resume=force"
+            )
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "", *, free: set[str] = FREE) -> list[str]:
+    """The keys of two configs whose values differ, each as `key: before -> after`; those in `free` are left out."""
+    changes = []
+    for name in sorted(before.keys() | after.keys()):
+        key, old, new = prefix + name, before.get(name), after.get(name)
+        if key in free or old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes += differences(old, new, f"{key}.", free=free)
+        else:
+            changes.append(f"{key}: {json.dumps(old)} -> {json.dumps(new)}")
+    return changes

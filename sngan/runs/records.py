@@ -1,0 +1,96 @@
+"""The small files of a run folder, as far as a report needs them: their form is checked, what is beyond it is left alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sngan.errors import UserError
+
+
+class Read(BaseModel):
+    """Something that a file holds, as far as a report needs it; further keys are left alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class Floor(Read):
+    """What real images score."""
+
+    n: int
+    split: str
+    scores: dict[str, float]
+    deviations: dict[str, float] = {}
+
+
+class Record(Read):
+    """A line of `metrics.jsonl`: scores, and how they were taken."""
+
+    step: int
+    scores: dict[str, float]
+    deviations: dict[str, float] = {}
+    by: str = ""
+    role: str | None = None
+    weights: str = ""
+    batch_norm: str = ""
+    protocol: dict[str, Any] = {}
+    reference: dict[str, Any] = {}
+    extractor: dict[str, Any] = {}
+    floor: Floor | None = None
+    device: str = ""
+    versions: dict[str, str] = {}
+    file: str = "metrics.jsonl"
+    line: int | None = None
+    """Of the file."""
+
+    @property
+    def place(self) -> str:
+        """Where in the run folder it stands."""
+        return self.file if self.line is None else f"{self.file}, line {self.line}"
+
+
+class Session(Read):
+    """One go at a run."""
+
+    device: str = ""
+    versions: dict[str, str] = {}
+    seconds: float | None = None
+
+
+class Sessions(Read):
+    """`run.json`."""
+
+    sessions: list[Session] = []
+
+
+class Result(Read):
+    """What a session left in `result.json` when it ended."""
+
+    status: str
+    error: str | None = None
+    step: int = 0
+    seconds: float | None = None
+    scores: dict[str, dict[str, Any]] = {}
+    config: dict[str, Any] = {}
+
+
+Kind = TypeVar("Kind", bound=Read)
+
+
+def checked(kind: type[Kind], path: Path, values: Any) -> Kind:
+    """What a file holds; `UserError` names the file where its form is another."""
+    try:
+        # through JSON, where strict still reads an int as a float
+        return kind.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path} is not as sngan writes it ({where}: {first['msg'].lower()}); mend or remove it") from None
+
+
+def better(name: str, value: float, best: float) -> bool:
+    """Whether a score beats the best so far: distances by being smaller, the others by being larger."""
+    return value < best if name.startswith(("fid_", "fd_", "kid_", "kd_")) else value > best

@@ -1,0 +1,66 @@
+"""`result.json`: how a run ended, for programs that read it."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from sngan.config import Config
+from sngan.errors import UserError
+from sngan.files import read_json, replace, write_json
+from sngan.provenance import versions
+from sngan.runs import earlier
+from sngan.runs.checkpoint import steps_saved
+from sngan.runs.folder import FREE, RESULT, TRACEBACK, differences
+from sngan.signals import Interrupted
+
+Result = dict[str, Any]
+Status = Literal["finished", "interrupted", "failed"]
+
+SCORED = {"protocol", "quick", "extractor"}
+"""Keys that may change between sessions, but leave a finished run something to do: other scores."""
+
+
+def ending(error: BaseException | None) -> tuple[Status, str | None]:
+    """The status of what ended in this way, and, for a failure, what to say of it."""
+    if error is None:
+        return "finished", None
+    if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
+        return "interrupted", None
+    return "failed", str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def write_result(folder: Path, error: BaseException | None, **what: Any) -> None:
+    """Writes `result.json` and, for an error that is not the user's, `traceback.txt`.
+
+    `what` is `step`, `steps`, `seconds` of all sessions, `scores` (records by 'last' and 'best'), `quick` (the best quick score's record,
+    None without one), `config` and `device`.
+    """
+    status, said = ending(error)
+    if status == "failed" and not isinstance(error, UserError):
+        replace(folder / TRACEBACK, "".join(traceback.format_exception(error)))
+    write_json(folder / RESULT, {"status": status, "error": said, **what, "versions": versions()})
+
+
+def write_failure(folder: Path, error: BaseException, config: Any) -> None:
+    """The result of a job of a sweep that failed before its run began, unless the folder holds a run or belongs to another process."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} - {RESULT, TRACEBACK}:
+        return
+    with suppress(OSError):  # it may be why the run could not begin
+        folder.mkdir(parents=True, exist_ok=True)
+        write_result(folder, error, step=0, steps=config["steps"], seconds=0.0, scores={}, quick=None, config=config, device=None)
+
+
+def finished(config: Config) -> Result | None:
+    """The result of the run that the config describes, if it is at its end already and nothing of it is asked for in another way."""
+    if config.resume == "never":
+        return None
+    try:
+        result: Result | None = read_json(config.run_dir / RESULT)
+    except UserError:
+        return None  # of what is wrong with the folder, the run speaks
+    if not result or result["status"] != "finished" or config.steps not in steps_saved(config.run_dir / "checkpoints"):
+        return None
+    return None if differences(earlier.config(result["config"]), config.model_dump(mode="json"), free=FREE - SCORED) else result

@@ -1,0 +1,93 @@
+"""Images from a generator, as a function of (seed, index): sample i is the same whatever the batch size and however many are made."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sngan.config import Config, Rounding
+from sngan.generators.generator import Generator
+from sngan.precision import precision
+from sngan.randomness import RECALIBRATE, SAMPLE, generator
+from sngan.sampling.rounding import quantize
+
+BLOCK = 1000
+"""Latents are drawn in blocks of this size, each from its own key."""
+
+
+def latents(n: int, z_dim: int, *, seed: int, stream: int = SAMPLE) -> Tensor:
+    """The first n latents [n, Z] of a seed, on the CPU; the first k of them are the k of a smaller n."""
+    blocks = [torch.randn(BLOCK, z_dim, generator=generator("cpu", seed, stream, block)) for block in range(-(-n // BLOCK))]
+    return torch.cat(blocks)[:n]
+
+
+def latents_of(seeds: Sequence[int], n: int, z_dim: int) -> Tensor:
+    """The first n latents of each seed, one seed after the other: [len(seeds) * n, Z]."""
+    return torch.cat([latents(n, z_dim, seed=seed) for seed in seeds])
+
+
+def balanced_labels(n: int, n_classes: int) -> Tensor | None:
+    """Labels 0, 1, …, K-1, 0, 1, … int64 [n]; None for an unconditional generator."""
+    return torch.arange(n) % n_classes if n_classes else None
+
+
+def samples(G: Generator, z: Tensor, y: Tensor | None, *, rounding: Rounding, batch: int = 250) -> Iterator[Tensor]:
+    """Batches of images uint8 [<= batch, C, H, W] on G's device, for latents z [n, Z] and labels y [n].
+
+    G is used as it is, in its own mode, in float32 without TF32 whatever it was trained in.
+    """
+    for x in _generated(G, z, y, batch=batch):
+        yield quantize(x, rounding)
+
+
+@torch.no_grad()
+def _generated(G: Generator, z: Tensor, y: Tensor | None, *, batch: int) -> Iterator[Tensor]:
+    """The same before rounding, float32."""
+    device = next(G.parameters()).device
+    for start in range(0, len(z), batch):
+        labels = None if y is None else y[start : start + batch].to(device)
+        with precision("fp32", device):
+            x = G(z[start : start + batch].to(device), labels)  # [<= batch, C, H, W]
+        yield x
+
+
+@torch.no_grad()
+def recalibrated(G: Generator, *, batches: int, batch: int, seed: int) -> Generator:
+    """A copy of G, in evaluation mode, whose batch-norm statistics are measured with its own weights.
+
+    An averaged generator inherits the statistics of another network. Here they are the mean over `batches` batches of `batch` samples
+    (cumulative, so no momentum enters); 0 batches leaves them alone.
+    """
+    G = copy.deepcopy(G).eval()
+    norms = [m for m in G.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not batches or not norms:
+        return G
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    z = latents(batches * batch, G.z_dim, seed=seed, stream=RECALIBRATE)
+    y = balanced_labels(batches * batch, G.n_classes)
+    for _ in _generated(G.train(), z, y, batch=batch):
+        pass
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return G.eval()
+
+
+def prepared(G: Generator, config: Config, weights: Literal["ema", "raw"]) -> tuple[Generator, str]:
+    """G as it is scored and shown, and what that means for its batch norm: averaged weights get statistics of their own."""
+    if weights == "ema":
+        G = recalibrated(G, batches=config.ema.recalibrate, batch=config.g_batch, seed=config.seed)
+    return G.eval(), batch_norm(config, weights)
+
+
+def batch_norm(config: Config, weights: Literal["ema", "raw"]) -> str:
+    """What a record says of the batch-norm statistics that `prepared` gives."""
+    if weights == "raw" or not config.ema.recalibrate:
+        return "running statistics"
+    return f"recalibrated over {config.ema.recalibrate} batches of {config.g_batch}"

@@ -1,0 +1,82 @@
+"""Runs of earlier versions go on, are reported, and are never mixed with what is scored in another way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sngan import Config, train
+from sngan.files import read_json, read_lines, write_json
+from sngan.provenance import sha256_of
+from sngan.report.comparable import measures, titles
+from sngan.runs.run import read_run
+
+RUN = Path("run")
+
+
+def without_rounding(values: Any) -> Any:
+    """JSON as the version before wrote it."""
+    if isinstance(values, dict):
+        return {key: without_rounding(value) for key, value in values.items() if key != "rounding" or "/" in str(value)}
+    return [without_rounding(value) for value in values] if isinstance(values, list) else values
+
+
+@pytest.fixture
+def earlier_run(tiny: Callable[..., Config]) -> Path:
+    """A finished run of `sngan-checkpoint-3`."""
+    train(tiny("run_dir=run", "protocol.rounding=nearest", "quick.rounding=nearest", "keep.last=9"))
+    for path in RUN.rglob("*.json"):
+        write_json(path, without_rounding(read_json(path)))
+    lines = [without_rounding(line) for line in read_lines(RUN / "metrics.jsonl")]
+    (RUN / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for path in RUN.rglob("checkpoint.json"):
+        manifest = read_json(path) | {"format": "sngan-checkpoint-3"}
+        manifest["sha256"]["config.json"] = sha256_of(path.with_name("config.json"))
+        write_json(path, manifest)
+    return RUN
+
+
+def scored(role: str) -> list[tuple[int, str | None]]:
+    """Step and rounding of each of the run's scores."""
+    lines = read_lines(RUN / "metrics.jsonl")
+    return [(line["step"], line["protocol"].get("rounding")) for line in lines if line["role"] == role]
+
+
+def test_an_earlier_run_goes_on_with_the_scores_of_now(earlier_run: Path, tiny: Callable[..., Config]) -> None:
+    before = scored("quick")
+    assert before == [(0, None), (3, None), (6, None)]
+    train(tiny("run_dir=run", "steps=9", "keep.last=9"))
+    assert scored("quick") == [*before, (6, "inverse"), (9, "inverse")]
+    assert read_json(RUN / "config.json")["protocol"]["rounding"] == "auto"
+
+
+def test_an_earlier_run_goes_on_with_its_own_scores_where_its_rounding_is_asked_for(
+    earlier_run: Path, tiny: Callable[..., Config]
+) -> None:
+    before = scored("full")
+    files = (RUN / "metrics.jsonl").read_bytes()
+    nearest = ["run_dir=run", "protocol.rounding=nearest", "quick.rounding=nearest", "keep.last=9"]
+    train(tiny(*nearest))
+    assert (RUN / "metrics.jsonl").read_bytes() == files, "nothing is left to do"
+    train(tiny(*nearest, "steps=9"))
+    assert scored("full")[: len(before)] == before
+    assert scored("quick")[-1] == (9, "nearest")
+
+
+def test_a_report_keeps_scores_of_different_rounding_apart(earlier_run: Path, tiny: Callable[..., Config]) -> None:
+    train(tiny("run_dir=run", "keep.last=9"))
+    found = [measure for measure in measures([read_run(earlier_run)]) if measure.name == "fd_32_shapes-train_small_resnet"]
+    assert [json.loads(measure.how)["protocol"]["rounding"] for measure in found] == ["nearest", "inverse"]
+    assert sorted(titles(found).values()) == [
+        f"fd_32_shapes-train_small_resnet, protocol.rounding {how}" for how in ("inverse", "nearest")
+    ]
+
+
+def test_a_report_takes_earlier_scores_for_what_they_are(earlier_run: Path, tiny: Callable[..., Config]) -> None:
+    train(tiny("run_dir=other", "protocol.rounding=nearest", "quick.rounding=nearest"))
+    old, new = (read_run(path) for path in (earlier_run, Path("other")))
+    assert measures([old]) == measures([new])

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sngan.errors import UserError
+from sngan.sampling.grids import grid, ungrid, write_png
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ungrid_gives_back_what_grid_laid_out(channels: int) -> None:
+    images = torch.randint(0, 256, (12, channels, 8, 8), dtype=torch.uint8)
+    write_png(grid(images, columns=4), Path("grid.png"))
+    assert torch.equal(ungrid(Path("grid.png"), 8), images.expand(-1, 3, -1, -1))
+
+
+def test_a_picture_that_is_no_such_grid_is_named() -> None:
+    write_png(grid(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), columns=2), Path("grid.png"))
+    with pytest.raises(UserError, match=r"grid\.png is no grid of images of 32 px"):
+        ungrid(Path("grid.png"), 32)
+    Path("grid.png").write_bytes(Path("grid.png").read_bytes()[:50])
+    with pytest.raises(UserError, match=r"grid\.png cannot be read"):
+        ungrid(Path("grid.png"), 8)
