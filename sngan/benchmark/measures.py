@@ -80,7 +80,7 @@ class _CountOperations(TorchDispatchMode):
 def kernel_calls(step: Callable[[], object], device: torch.device, *, compiled: bool) -> int | None:
     """On a GPU the kernels of a step, on a CPU its operations; None for compiled code on a CPU, which does not tell."""
     if device.type == "cuda":
-        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=True) as profiled:
             step()
             wait(device)
         on_device = [event.name for event in profiled.events() if event.device_type == DeviceType.CUDA]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
+from sngan.layers.head import LinearHead
 from sngan.layers.normalization import ActivationNorm
 from sngan.layers.singular_values import bound_of_chain
 from sngan.registry import register
@@ -41,7 +42,7 @@ class CNNDiscriminator(nn.Module):
             if i > 0:
                 self.convs.append(norm(c_out))
             self.convs.append(nn.LeakyReLU(slope))
-        self.linear = nn.Linear(widths[-1] * (spec.resolution // factor) ** 2, 1)
+        self.linear = LinearHead(widths[-1] * (spec.resolution // factor) ** 2, 1)
         initialization.normal(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
+from sngan.layers.head import Conv2dHead
 from sngan.layers.normalization import ActivationNorm
 from sngan.layers.singular_values import bound_of_chain
 from sngan.registry import register
@@ -33,7 +34,7 @@ class DCGANDiscriminator(nn.Module):
             if i > 0:
                 self.convs.append(norm(c_out))
             self.convs.append(nn.LeakyReLU(slope))
-        self.convs.append(nn.Conv2d(4 * width, 1, 4))
+        self.convs.append(Conv2dHead(4 * width, 1, 4))
         initialization.normal(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

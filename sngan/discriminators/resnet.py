@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.layers import initialization
+from sngan.layers.head import LinearHead, full_precision
 from sngan.layers.normalization import ActivationNorm
 from sngan.layers.residual import DiscriminatorBlock, FirstDiscriminatorBlock
 from sngan.registry import register
@@ -52,14 +53,15 @@ class ResNetDiscriminator(nn.Module):
         for c_in, c_out, down in zip(widths, widths[1:], downsample[1:], strict=False):
             c_hidden = c_in if hidden == "input" else c_out
             self.blocks.append(DiscriminatorBlock(c_in, c_out, c_hidden=c_hidden, downsample=down, norm=norm))
-        self.linear = nn.Linear(widths[-1], 1, bias=head_bias)
+        self.linear = LinearHead(widths[-1], 1, bias=head_bias)
         if spec.n_classes:
             self.embedding = nn.Embedding(spec.n_classes, widths[-1])
         initialization.glorot(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         assert (y is not None) == (self.n_classes > 0), "labels are for conditional discriminators, and they need them"
-        h = F.relu(self.blocks(x)).sum((2, 3))  # [N, C]
+        h = F.relu(self.blocks(x))  # [N, C, H, W]
+        h = h.sum((2, 3), dtype=full_precision(h.dtype))  # [N, C]
         logits = self.linear(h).squeeze(1)  # [N]
         return logits if y is None else logits + (self.embedding(y) * h).sum(1)
 

@@ -32,7 +32,7 @@ class UpsampledConv2d(Resampling3x3):
 
     def forward(self, x: Tensor) -> Tensor:
         if self._is_fused(x.shape[-1]):
-            kernel = shifted_sum(self.weight).flip(2, 3).transpose(0, 1)  # transposed convolutions read kernels backwards
+            kernel = 4 * shifted_mean(self.weight).flip(2, 3).transpose(0, 1)  # transposed convolutions read kernels backwards
             return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
         return super().forward(F.interpolate(x, scale_factor=2))
 
@@ -42,10 +42,13 @@ class PooledConv2d(Resampling3x3):
 
     def forward(self, x: Tensor) -> Tensor:
         if self._is_fused(x.shape[-1] // 2):
-            return F.conv2d(x, shifted_sum(self.weight) / 4, self.bias, stride=2, padding=1)
+            return F.conv2d(x, shifted_mean(self.weight), self.bias, stride=2, padding=1)
         return F.avg_pool2d(super().forward(x), 2)
 
 
-def shifted_sum(weight: Tensor) -> Tensor:
-    """The four shifts of a 3x3 kernel by up to a pixel, added up: [C_out, C_in, 3, 3] -> [C_out, C_in, 4, 4]."""
-    return F.avg_pool2d(weight, 2, stride=1, padding=1, divisor_override=1)
+def shifted_mean(weight: Tensor) -> Tensor:
+    """The mean of the four shifts of a 3x3 kernel by up to a pixel: [C_out, C_in, 3, 3] -> [C_out, C_in, 4, 4].
+
+    Four times it is their sum, to the bit.
+    """
+    return F.avg_pool2d(weight, 2, stride=1, padding=1)

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -44,6 +45,11 @@ FASTER_COMPILED_ON_CPU = {"resnet"}
 """Networks that are, there: the ResNets by 1.1 times, while the standard CNN takes 1.3 times as long (scripts/results/benchmark_cpu_*.json)."""
 
 
+MOST_GRAPHS = 1024
+"""That a process compiles: a run needs two to six, a sweep or a benchmark those of all its runs. Torch's own limit, 8, is for a process too,
+because all networks are run by one function, `Normalized.forward`; code beyond it would be run as it is written."""
+
+
 class Choice(NamedTuple):
     """An engine, and why it was chosen; no reason where it was asked for."""
 
@@ -68,6 +74,9 @@ def why_not(part: str, device: torch.device) -> str | None:
         if device.type != "cuda":
             return f"CUDA graphs are for NVIDIA GPUs, and the device is {device.type}"
         return "a graph is of one process, and there are several" if distributed.world_size() > 1 else None
+    for switch in ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"):
+        if os.environ.get(switch) == "1":
+            return f"{switch}=1 keeps torch from compiling"
     match device.type:
         case "cuda":
             if not importlib.util.find_spec("triton"):
@@ -94,22 +103,41 @@ def _fastest(config: Config, device: torch.device, refusals: dict[str, str | Non
 
 
 def build(kind: Kind, state: TrainState, game: Game) -> Engine:
-    """Changes `state` one step further at each call. Build it once the state is restored: it may hold on to the state's tensors."""
-    if "compile" in PARTS[kind]:
-        # a build of torch for GPUs would ask, on a machine without one, where it is
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-        # in place, by torch.nn.Module.compile: names and tensors stay what they are
-        for network in (state.G, state.D):
-            network.compile(dynamic=False)
+    """Changes `state` one step further at each call. Build it once the state is restored: it may hold on to the state's tensors.
 
-    def play(inputs: Inputs) -> Stats:
+    Where networks are to be compiled, a step that would run one as it is written raises `UserError`.
+    """
+
+    play: Engine = partial(train_step, state, game)
+    if "compile" in PARTS[kind]:
+        # in place, by torch.nn.Module.compile: names and tensors stay what they are. A full graph is compiled or is an error
+        for network in (state.G, state.D):
+            network.compile(dynamic=False, fullgraph=True)
+        play = _compiled(play, kind)
+    return CapturedStep(play) if "graph" in PARTS[kind] else play
+
+
+def _compiled(play: Engine, kind: Kind) -> Engine:
+    """`play` with compiled networks, its errors for people."""
+    dynamo, exc = torch._dynamo.config, torch._dynamo.exc
+    for limit in ("recompile_limit", "accumulated_recompile_limit"):
+        setattr(dynamo, limit, max(getattr(dynamo, limit), MOST_GRAPHS))
+    # a build of torch for GPUs would ask, on a machine without one, where it is; and what follows a limit is an error here
+    for logger in ("torch.utils.cpp_extension", "torch._dynamo.convert_frame"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+
+    def step(inputs: Inputs) -> Stats:
         try:
-            return train_step(state, game, inputs)
-        except torch._dynamo.exc.TorchDynamoException as error:
+            return play(inputs)
+        except exc.FailOnRecompileLimitHit as error:
+            raise UserError(
+                f"engine={kind}: torch compiles no more than {dynamo.recompile_limit} graphs in a process; start another one, or use engine=eager"
+            ) from error
+        except exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"engine={kind}: torch could not compile these networks ({reason}); use engine=eager") from error
 
-    return CapturedStep(play) if "graph" in PARTS[kind] else play
+    return step
 
 
 class CapturedStep:
@@ -119,6 +147,7 @@ class CapturedStep:
         self._play = play
         self._steps = 0
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._aside = torch.cuda.Stream()
 
     def __call__(self, inputs: Inputs) -> Stats:
         self._steps += 1
@@ -134,11 +163,11 @@ class CapturedStep:
 
     def _warm_up(self, inputs: Inputs) -> Stats:
         """A step as it is written, on a stream of its own as a capture needs it."""
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
+        here = torch.cuda.current_stream()
+        self._aside.wait_stream(here)
+        with torch.cuda.stream(self._aside):
             stats = self._play(inputs)
-        here.wait_stream(aside)
+        here.wait_stream(self._aside)
         return stats
 
     def _capture(self, inputs: Inputs) -> None:
@@ -150,6 +179,10 @@ class CapturedStep:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 stats = self._play(self._inputs)
                 self._names, self._values = list(stats), torch.stack([value.float() for value in stats.values()])
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                "engine: the GPU's memory does not hold this step as a CUDA graph beside the networks; use a smaller batch, or engine=compile"
+            ) from error
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(

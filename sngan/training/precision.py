@@ -21,14 +21,15 @@ def check_precision(kind: Literal["fp32", "tf32", "bf16"], device: torch.device)
 def precision(kind: Literal["fp32", "tf32", "bf16"], device: torch.device) -> Iterator[None]:
     """float32 without TF32, float32 with TF32 in convolutions, or bfloat16 autocast; the process's switches are put back at the end.
 
-    Master weights, Adam, spectral norm (whose matrix products never see TF32) and losses are float32 in all three.
+    Master weights, Adam, spectral norm (whose matrix products never see TF32), D's logits and losses are float32 in all three. cuDNN
+    chooses among the algorithms that give the same numbers each time, and by rule, not by a race: a resumed run is the uninterrupted one.
     """
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = kind != "fp32"
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, kind != "fp32", True, False
     try:
         # no cache: it would keep the bfloat16 copy of a weight after the optimiser has changed the weight
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=kind == "bf16", cache_enabled=False):
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before

@@ -134,9 +134,14 @@ def clip(network: nn.Module, limit: float) -> None:
 def update_average(state: TrainState, decay: float) -> None:
     """G_ema <- decay * G_ema + (1 - decay) * G for weights; batch-norm statistics are copied, u and v follow G_ema's own weights."""
     get_ema_multi_avg_fn(decay)(list(state.G_ema.parameters()), list(state.G.parameters()), None)
-    for (name, averaged), current in zip(state.G_ema.named_buffers(), state.G.buffers(), strict=True):
-        if name.rpartition(".")[2] not in ("u", "v"):
-            averaged.copy_(current)
+    buffers = [
+        (averaged, current)
+        for (name, averaged), current in zip(state.G_ema.named_buffers(), state.G.buffers(), strict=True)
+        if name.rpartition(".")[2] not in ("u", "v")
+    ]
+    for dtype in dict.fromkeys(averaged.dtype for averaged, _ in buffers):  # lists of two types would be copied tensor by tensor
+        averages, currents = zip(*(pair for pair in buffers if pair[0].dtype == dtype), strict=True)
+        torch._foreach_copy_(averages, currents)
     state.G_ema.advance()
 
 

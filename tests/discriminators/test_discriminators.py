@@ -8,6 +8,7 @@ from torch import nn
 
 from sngan.config import Component
 from sngan.data.images import ImageSpec
+from sngan.discriminators.resnet import ResNetDiscriminator
 from sngan.errors import UserError
 from sngan.layers.normalization import activation_norm
 from sngan.layers.normalized import Normalized
@@ -136,3 +137,33 @@ def test_projection_adds_the_inner_product_with_the_labels_embedding() -> None:
 def test_what_cannot_be_made_is_refused_with_the_way_out(make_it: object, words: str) -> None:
     with pytest.raises(UserError, match=words):
         make_it()
+
+
+@pytest.mark.parametrize(
+    ("name", "n_classes", "head"),
+    [("cnn", 0, "linear"), ("dcgan", 0, "convs.8"), ("resnet", 0, "linear"), ("resnet", 10, "linear")],
+)
+def test_logits_are_float32_of_the_features_under_autocast(name: str, n_classes: int, head: str) -> None:
+    D = make(name, n_classes=n_classes, **(RESNET if name == "resnet" else SMALL[name]))
+    layer, seen = D.get_submodule(head), []
+    layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    y = torch.arange(4) if n_classes else None
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = D(torch.rand(4, 3, 32, 32) * 2 - 1, y)
+        h = seen[0].double().flatten(1)
+    expected = h @ layer.weight.double().flatten(1).T.squeeze(1) + (0.0 if layer.bias is None else layer.bias.double())
+    if y is not None:
+        assert isinstance(D, ResNetDiscriminator)
+        expected = expected + (D.embedding.weight[y].double() * h).sum(1)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_features_of_the_resnet_are_summed_in_float32_under_autocast() -> None:
+    D, maps = make("resnet", **RESNET), []
+    D.get_submodule("blocks").register_forward_hook(lambda *args: maps.append(args[2]))
+    D.get_submodule("linear").register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0]))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        D(torch.rand(2, 3, 32, 32))
+    assert maps[0].dtype == torch.bfloat16
+    torch.testing.assert_close(maps[1].double(), maps[0].double().relu().sum((2, 3)), rtol=1e-5, atol=1e-5)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sngan.layers.resampling import SMALLEST_FUSED, PooledConv2d, UpsampledConv2d
+from sngan.layers.resampling import SMALLEST_FUSED, PooledConv2d, UpsampledConv2d, shifted_mean
 from sngan.layers.singular_values import largest_singular_value
 from sngan.layers.spectral_norm import SpectralNorm
 
@@ -85,3 +85,13 @@ def test_under_autocast_the_kernel_is_made_in_full_precision(make: Callable[...,
         y = layer(x)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.float(), plain(layer, x), rtol=0.02, atol=0.02)
+
+
+def test_the_mean_of_shifts_is_a_quarter_of_their_sum_to_the_bit() -> None:
+    weight = torch.randn(16, 8, 3, 3, requires_grad=True)
+    total = F.avg_pool2d(weight, 2, stride=1, padding=1, divisor_override=1)
+    mean = shifted_mean(weight)
+    assert torch.equal(4 * mean, total)
+    assert torch.equal(mean, total / 4)
+    g = torch.randn_like(total)
+    assert torch.equal(*(torch.autograd.grad(kernel, weight, g)[0] for kernel in (4 * mean, total)))

@@ -7,17 +7,21 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from conftest import TINY
 from sngan import Config, UserError, build, compose
 from sngan.__main__ import main
 from sngan.data.images import ImageSpec
+from sngan.generators.generator import Generator
+from sngan.layers.normalized import Normalized
 from sngan.training import engine
 from sngan.training.engine import Kind, choose
 from sngan.training.precision import precision
@@ -40,15 +44,26 @@ def played(
     """The state after so many steps from one seed, and their statistics [steps, statistics]."""
     torch._dynamo.reset()
     config = compose([*TINY, *overrides])
-    G, D = build_networks(config, ImageSpec(32, 3, 0))
-    state = initial_state(config, G.to(dtype), D.to(dtype), device)
-    game = Game(build("loss", config.loss), build("regularizer", config.regularizer), config.weight_clip, config.ema.decay)
-    play = engine.build(kind, state, game)
+    state, play = engine_of(kind, config, device, dtype)
     stats = []
     for step in range(steps):
         with precision(config.precision, device):
             stats.append(play(inputs(config, step, device, dtype)))
     return state, torch.stack([torch.stack(list(s.values())) for s in stats]).cpu()
+
+
+def engine_of(
+    kind: Kind, config: Config, device: torch.device = CPU, dtype: torch.dtype = torch.float32
+) -> tuple[TrainState, engine.Engine]:
+    """The first state of a config, and an engine that changes it."""
+    G, D = build_networks(config, ImageSpec(32, 3, n_classes(config)))
+    state = initial_state(config, G.to(dtype), D.to(dtype), device)
+    game = Game(build("loss", config.loss), build("regularizer", config.regularizer), config.weight_clip, config.ema.decay)
+    return state, engine.build(kind, state, game)
+
+
+def n_classes(config: Config) -> int:
+    return 10 if config.conditional else 0
 
 
 def inputs(config: Config, step: int, device: torch.device, dtype: torch.dtype) -> Inputs:
@@ -58,7 +73,10 @@ def inputs(config: Config, step: int, device: torch.device, dtype: torch.dtype) 
     z_D, z_G = (torch.randn(*shape, 128, generator=numbers, dtype=dtype) for shape in ((d, n), (m,)))
     epsilon = torch.rand(d, n, generator=numbers, dtype=dtype)
     x_real, z_D, epsilon, z_G = (t.to(device) for t in (x_real, z_D, epsilon, z_G))
-    return Inputs(x_real, None, z_D, None, epsilon, z_G, None)
+    if not config.conditional:
+        return Inputs(x_real, None, z_D, None, epsilon, z_G, None)
+    y_real, y_D, y_G = (torch.randint(n_classes(config), shape, generator=numbers).to(device) for shape in ((d, n), (d, n), (m,)))
+    return Inputs(x_real, y_real, z_D, y_D, epsilon, z_G, y_G)
 
 
 def distance(a: TrainState, b: TrainState) -> float:
@@ -90,11 +108,130 @@ def test_compiled_networks_play_the_same_step_in_float32() -> None:
     torch.testing.assert_close(stats, eager_stats, rtol=1e-5, atol=1e-6)
 
 
-def test_compiling_does_compile(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: seen.append((type(self).__name__, options)))
-    played("compile", steps=1)
-    assert [name for name, _ in seen] == ["Normalized", "SpectralNorm"]
+@needs_a_compiler
+def test_both_networks_run_compiled_code_and_no_other() -> None:
+    """The four forwards of a step with one update of D: G's fakes, D in its update, G and D in G's."""
+    torch._dynamo.reset()
+    config = compose(TINY)
+    _, play = engine_of("compile", config)
+    play(inputs(config, 0, CPU, torch.float32))
+    compiled = graphs()
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
+        play(inputs(config, 1, CPU, torch.float32))
+    regions = [event for event in profiled.events() if event.name.startswith("Torch-Compiled Region")]
+    assert graphs() == compiled
+    assert len(regions) == 4
+    convolutions = [event for event in profiled.events() if event.name == "aten::convolution"]
+    assert convolutions
+    assert all(any(ancestor in regions for ancestor in ancestors(event)) for event in convolutions)
+
+
+def ancestors(event: Any) -> Iterator[Any]:
+    while event.cpu_parent is not None:
+        event = event.cpu_parent
+        yield event
+
+
+def graphs() -> int:
+    """How many were compiled since the counters were reset."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+class Linear(Generator):
+    """A generator without a kernel of its own, which compiles in no time."""
+
+    z_dim, n_classes = 128, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(128, 3)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.linear(z)[:, :, None, None]  # [N, 3, 1, 1]
+
+
+class LinearD(torch.nn.Linear):
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return super().forward(x.flatten(1)).squeeze(1)  # [N]
+
+
+def small_engine(n: int) -> tuple[engine.Engine, Inputs]:
+    """An engine that compiles networks of one layer, and the inputs of a step of n images, and twice as many latents of G."""
+    config = compose([*TINY, f"batch={n}", f"g_batch={2 * n}"])
+    state = initial_state(config, Normalized(Linear()), Normalized(LinearD(3, 1)), CPU)
+    data = inputs(config, 0, CPU, torch.float32)
+    play = engine.build("compile", state, Game(build("loss", config.loss), None, None, 0.9))
+    return play, data._replace(x_real=data.x_real[..., :1, :1])
+
+
+@pytest.fixture
+def _counted_anew() -> Iterator[None]:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@needs_a_compiler
+@pytest.mark.usefixtures("_counted_anew")
+def test_runs_of_one_process_are_all_compiled(capsys: pytest.CaptureFixture[str]) -> None:
+    for runs, n in enumerate((4, 5, 6, 7), start=1):
+        play, data = small_engine(n)
+        play(data)
+        assert graphs() == 4 * runs
+    assert capsys.readouterr().err == ""
+
+
+@needs_a_compiler
+@pytest.mark.usefixtures("_counted_anew")
+def test_networks_that_are_not_compiled_any_more_are_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    for n in (4, 5):
+        play, data = small_engine(n)
+    with (
+        torch._dynamo.config.patch(recompile_limit=3),
+        pytest.raises(
+            UserError, match="engine=compile: torch compiles no more than 3 graphs in a process; start another one, or use"
+        ),
+    ):
+        play(data)
+    assert graphs() == 3
+    assert capfd.readouterr().err == ""  # the error says it all
+
+
+@needs_a_compiler
+@pytest.mark.usefixtures("_counted_anew")
+def test_a_network_that_compiles_in_part_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch would run the rest as it is written, and the whole of it where errors are to be suppressed."""
+
+    def forward(self: LinearD, x: Tensor, y: Tensor | None = None) -> Tensor:
+        torch._dynamo.graph_break()
+        return torch.nn.functional.linear(x.flatten(1), self.weight).squeeze(1)
+
+    monkeypatch.setattr(LinearD, "forward", forward)
+    play, data = small_engine(4)
+    for switches in ({}, {"suppress_errors": True}):
+        with torch._dynamo.config.patch(switches), pytest.raises(UserError, match="torch could not compile these networks"):
+            play(data)
+
+
+@pytest.mark.parametrize("switch", ["TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"])
+def test_a_compiler_that_is_switched_off_is_an_error(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, switch: str
+) -> None:
+    monkeypatch.setenv(switch, "1")
+    with pytest.raises(UserError, match=f"engine=compile: {switch}=1 keeps torch from compiling"):
+        choose(tiny("engine=compile"), CPU)
+
+
+def test_switches_of_the_process_are_put_back() -> None:
+    def switches() -> list[bool]:
+        cudnn = torch.backends.cudnn
+        return [torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark]
+
+    before = switches()
+    with precision("fp32", CPU):
+        assert switches() == [False, False, True, False]
+    assert switches() == before
 
 
 def test_bfloat16_stays_within_two_per_cent_of_float32_for_a_step() -> None:
@@ -176,16 +313,14 @@ def test_a_refused_engine_leaves_nothing_behind(capsys: pytest.CaptureFixture[st
     assert not Path("run").exists()
 
 
-def gpu() -> torch.device:
-    torch.backends.cudnn.deterministic = True
-    return torch.device("cuda")
+GPU = torch.device("cuda")
 
 
 @needs_a_gpu
 @pytest.mark.parametrize("game", GAMES)
 def test_a_captured_step_is_the_step_bit_for_bit(game: str) -> None:
-    eager, eager_stats = played("eager", *GAMES[game], steps=20, device=gpu())
-    graph, stats = played("graph", *GAMES[game], steps=20, device=gpu())
+    eager, eager_stats = played("eager", *GAMES[game], steps=20, device=GPU)
+    graph, stats = played("graph", *GAMES[game], steps=20, device=GPU)
     assert torch.equal(stats, eager_stats)
     assert distance(eager, graph) == 0.0
 
@@ -193,8 +328,8 @@ def test_a_captured_step_is_the_step_bit_for_bit(game: str) -> None:
 @needs_a_gpu
 @pytest.mark.parametrize("kind", ["compile", "compiled_graph"])
 def test_fused_kernels_of_a_gpu_play_the_same_twenty_steps(kind: Kind) -> None:
-    eager, eager_stats = played("eager", steps=20, device=gpu(), dtype=torch.float64)
-    fused, stats = played(kind, steps=20, device=gpu(), dtype=torch.float64)
+    eager, eager_stats = played("eager", steps=20, device=GPU, dtype=torch.float64)
+    fused, stats = played(kind, steps=20, device=GPU, dtype=torch.float64)
     torch.testing.assert_close(stats, eager_stats, rtol=1e-9, atol=1e-11)
     assert distance(eager, fused) < 1e-9
 
@@ -203,9 +338,8 @@ def warmed_up(kind: Kind) -> tuple[engine.Engine, list[Inputs]]:
     """An engine on the GPU that has played five steps, and the inputs of three more."""
     torch._dynamo.reset()
     config = compose(TINY)
-    state = initial_state(config, *build_networks(config, ImageSpec(32, 3, 0)), gpu())
-    play = engine.build(kind, state, Game(build("loss", config.loss), None, None, 0.9))
-    steps = [inputs(config, step, gpu(), torch.float32) for step in range(8)]
+    _, play = engine_of(kind, config, GPU)
+    steps = [inputs(config, step, GPU, torch.float32) for step in range(8)]
     for step in steps[:5]:
         play(step)
     return play, steps[5:]
@@ -231,3 +365,46 @@ def test_nothing_waits_for_the_gpu_between_logs(kind: Kind) -> None:
             play(step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+CONDITIONAL = [
+    "conditional=true", "generator=resnet", "generator.widths=[16,16,16,16]", "discriminator=resnet",
+    "discriminator.widths=[16,16,16]", "discriminator.downsample=[true,true,false]",
+]  # fmt: skip
+
+
+@needs_a_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["eager", "compile", "graph", "compiled_graph"])
+def test_a_game_is_the_same_to_the_bit_each_time(kind: Kind, precision: str) -> None:
+    """Convolutions of cuDNN, and the sums of gradients over the images of a class."""
+    first, first_stats = played(kind, *CONDITIONAL, f"precision={precision}", steps=20, device=GPU)
+    second, stats = played(kind, *CONDITIONAL, f"precision={precision}", steps=20, device=GPU)
+    assert torch.equal(stats, first_stats)
+    assert distance(first, second) == 0.0
+
+
+@needs_a_gpu
+@pytest.mark.parametrize("kind", ["eager", "graph"])
+def test_a_run_that_is_resumed_on_a_gpu_is_the_uninterrupted_one(kind: Kind) -> None:
+    options = [*TINY, "device=cuda", "protocol=none", f"engine={kind}", "save_every=6", "steps=12"]
+    assert main(["train", *options, "run_dir=whole"]) == 0
+    assert main(["train", *options, "run_dir=halves", "steps=6"]) == 0
+    assert main(["train", *options, "run_dir=halves"]) == 0
+    weights = [Path(run, "checkpoints/step-00000012/generator_raw.safetensors").read_bytes() for run in ("whole", "halves")]
+    assert weights[0] == weights[1]
+
+
+@needs_a_gpu
+def test_a_step_that_does_not_fit_is_not_said_to_be_uncapturable() -> None:
+    config = compose(TINY)
+    _, play = engine_of("graph", config, GPU)
+    for step in range(engine.WARMUP_STEPS):
+        play(inputs(config, step, GPU, torch.float32))
+    taken = torch.cuda.memory_reserved() / torch.cuda.get_device_properties(GPU).total_memory
+    try:
+        torch.cuda.set_per_process_memory_fraction(taken)
+        with pytest.raises(UserError, match="the GPU's memory does not hold this step"):
+            play(inputs(compose([*TINY, "batch=4096"]), 9, GPU, torch.float32))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

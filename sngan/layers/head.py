@@ -1,0 +1,25 @@
+"""The layer that makes a logit, in float32 also under autocast: bfloat16 keeps eight bits, too few for what losses compare."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def full_precision(dtype: torch.dtype) -> torch.dtype:
+    """float32 in place of a smaller type; float64 stays."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+class _Head(nn.Module):
+    def forward(self, h: Tensor) -> Tensor:
+        with torch.autocast(h.device.type, enabled=False):
+            return super().forward(h.to(full_precision(h.dtype)))
+
+
+class LinearHead(_Head, nn.Linear):
+    """[N, C] -> [N, C_out]."""
+
+
+class Conv2dHead(_Head, nn.Conv2d):
+    """[N, C, H, W] -> [N, C_out, H', W']."""
