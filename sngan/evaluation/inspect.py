@@ -18,9 +18,9 @@ from sngan.evaluation.lipschitz import MOST_LABELS, Maps, largest_slope, logits,
 from sngan.evaluation.rounding import rounding_for
 from sngan.evaluation.sampling import balanced_labels, latents, prepared, samples
 from sngan.generators.generator import Generator
+from sngan.layers.matrices import matrix
 from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import largest_singular_value, singular_values
-from sngan.layers.singular_vectors import matrix
 from sngan.provenance import versions
 from sngan.registry import build
 from sngan.training.checkpoint import Checkpoint, find, load_discriminator, load_normalized_generator

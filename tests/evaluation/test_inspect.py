@@ -15,7 +15,7 @@ from sngan.config import Inspect
 from sngan.errors import UserError
 from sngan.evaluation.inspect import inspect
 from sngan.files import read_json, write_json
-from sngan.layers.singular_vectors import matrix
+from sngan.layers.matrices import matrix
 from sngan.provenance import sha256_of
 from sngan.training.checkpoint import find, load_discriminator, load_generator
 from sngan.training.loop import train

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sngan import Config, build, compose
 from sngan.data.images import ImageSpec
-from sngan.layers import singular_vectors
+from sngan.layers import spectral_norm
 from sngan.regularizers.regularizer import Batch
 from sngan.training.state import TrainState, build_networks, initial_state
 from sngan.training.step import Game, Inputs, train_step, update_average, update_discriminator, update_generator
@@ -323,7 +323,7 @@ class CountKernels(TorchDispatchMode):
 
 def test_spectral_norm_of_the_resnet_is_20_kernels_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU kernels are what it costs; this is the form of GPUs, counted on this CPU."""
-    monkeypatch.setattr(singular_vectors, "ALONE_ON", frozenset())
+    monkeypatch.setattr(spectral_norm, "LAYER_BY_LAYER_ON", frozenset())
     counts = {}
     for normalization in ("spectral", "none"):
         config = compose(["experiment=cifar10_resnet", f"discriminator.normalization={normalization}"])
