@@ -10,6 +10,7 @@ from sngan.data.images import ImageSpec
 from sngan.generators.generator import Generator
 from sngan.layers.normalization import activation_norm, normalized
 from sngan.layers.normalized import Normalized
+from sngan.layers.spectral_norm import follow_sigma
 from sngan.registry import build
 from sngan.regularizers.regularizer import Regularizer
 
@@ -39,7 +40,7 @@ def build_discriminator(config: Config, spec: ImageSpec) -> Normalized[nn.Module
     D = normalized(network, config.discriminator, player="discriminator")
     regularizer: Regularizer | None = build("regularizer", config.regularizer)
     if regularizer and regularizer.follows_sigma:
-        D.follow_sigma()
+        follow_sigma(D)
     return D
 
 

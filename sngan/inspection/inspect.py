@@ -17,9 +17,9 @@ from sngan.generators.generator import Generator
 from sngan.inspection.lipschitz import MOST_LABELS, Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
 from sngan.inspection.plot import write_spectra
 from sngan.inspection.request import Inspect
+from sngan.layers.matrices import matrix
 from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import largest_singular_value, singular_values
-from sngan.layers.singular_vectors import matrix
 from sngan.provenance import versions
 from sngan.registry import build
 from sngan.runs.checkpoint import Checkpoint, find, load_discriminator, load_normalized_generator

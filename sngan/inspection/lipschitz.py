@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sngan.data.batches import to_float
+from sngan.layers.matrices import TRANSPOSED
 from sngan.layers.normalized import Normalized
 from sngan.layers.resampling import Resampling3x3
 from sngan.layers.singular_values import largest_singular_value, operator_norm
-from sngan.layers.singular_vectors import TRANSPOSED
 from sngan.precision import precision
 
 ACTIVATION_NORMS = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from sngan.errors import UserError
-from sngan.layers.singular_vectors import SingularVectors
 
 Scale = float | Literal["learned"]
 Network = TypeVar("Network", bound=nn.Module)
 
 LAYERS = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear | nn.Embedding
 """What has a weight matrix here: convolutions, transposed convolutions, linear layers, embeddings. Nothing else is normalised."""
+
+
+class Vectors(Protocol):
+    """What follows sigma(W) of some layers, as `spectral_norm.SingularVectors` does."""
+
+    def advance(self, iterations: int = 1) -> None:
+        """So many power iterations of all layers, in place."""
+
+    def sigmas(self) -> dict[str, Tensor]:
+        """sigma(W) of each layer as it is known now, a differentiable scalar by layer name."""
 
 
 class Normalized(nn.Module, Generic[Network]):
@@ -35,8 +43,8 @@ class Normalized(nn.Module, Generic[Network]):
 
     iterates_per_forward = False
     """Whether each forward in training mode is meant to normalise for itself, so that nothing is shared."""
-    vectors: SingularVectors | None = None
-    """u, v and so sigma of each layer, where they are tracked."""
+    vectors: Vectors | None = None
+    """u, v and so sigma of each layer, where they are tracked: in spectral norm, and after `spectral_norm.follow_sigma`."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -65,20 +73,7 @@ class Normalized(nn.Module, Generic[Network]):
     def advance(self) -> None:
         """Brings what is tracked along with the parameters up to date, in place."""
 
-    def follow_sigma(self) -> None:
-        """Gives each layer buffers `u` and `v`, so that `vectors` can follow its sigma."""
-        if self.vectors is None:
-            self._follow(self._chosen_layers([]))
-
-    def _follow(self, layers: dict[str, Any]) -> None:
-        for name, layer in layers.items():
-            self._refuse_own(name, layer, "u", "v")
-        self.vectors = SingularVectors(layers)
-        for name, sigma in self.sigmas().items():
-            if not 0.0 < float(sigma) < math.inf:
-                raise UserError(f"{name}.weight is too small or too large for its norm to be a number; initialise it otherwise")
-
-    def _refuse_own(self, name: str, layer: Any, *added: str) -> None:
+    def refuse_own(self, name: str, layer: Any, *added: str) -> None:
         """What is added to a layer must not be there already, and is what `bake` removes."""
         for attribute in added:
             if hasattr(layer, attribute):
@@ -94,7 +89,7 @@ class Normalized(nn.Module, Generic[Network]):
         """The modules that have a weight matrix, by name."""
         return {name: module for name, module in self.network.named_modules() if isinstance(module, LAYERS)}
 
-    def _chosen_layers(self, exclude: Sequence[str]) -> dict[str, Any]:
+    def chosen_layers(self, exclude: Sequence[str]) -> dict[str, Any]:
         """The layers that match none of the patterns; raises `UserError` for a pattern that matches nothing, or if nothing is left."""
         layers = self.layers()
         for pattern in exclude:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sngan.layers.matrices import matrix
 from sngan.layers.normalized import Normalized
-from sngan.layers.singular_vectors import matrix
 
 
 @torch.no_grad()

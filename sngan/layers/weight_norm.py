@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sngan.errors import UserError
+from sngan.layers.matrices import TRANSPOSED
 from sngan.layers.normalized import Network, Normalized, Scale
-from sngan.layers.singular_vectors import TRANSPOSED
 
 
 class WeightNorm(Normalized[Network]):
@@ -26,14 +26,14 @@ class WeightNorm(Normalized[Network]):
     def __init__(self, network: Network, *, scale: Scale = 1.0, exclude: Sequence[str] = ()):
         super().__init__(network)
         self.scale = scale
-        self._normalized = list(self._chosen_layers(exclude))
+        self._normalized = list(self.chosen_layers(exclude))
         for name in self._normalized:
             layer = network.get_submodule(name)
             lengths = _lengths(layer)
             if not lengths.all():
                 raise UserError(f"{name}.weight has a row of zeros, so it cannot be normalised; initialise it first")
             if scale == "learned":
-                self._refuse_own(name, layer, "gamma")
+                self.refuse_own(name, layer, "gamma")
                 layer.gamma = nn.Parameter(lengths.detach().flatten().clone())
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:

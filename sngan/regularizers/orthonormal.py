@@ -6,8 +6,8 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 
+from sngan.layers.matrices import matrix
 from sngan.layers.normalized import Normalized
-from sngan.layers.singular_vectors import matrix
 from sngan.registry import register
 from sngan.regularizers.regularizer import Batch, Regularizer
 

@@ -87,20 +87,15 @@ def update_discriminator(state: TrainState, game: Game, batch: Batch, y_fake: Te
 
 
 def judge(D: Normalized, weights: Weights, batch: Batch, y_fake: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The logits of N real and N generated images, each [N], in float32 at least."""
+    """The logits of N real and N generated images, each [N]."""
     if D.uses_batch_statistics or weights is None:
         # apart: real and generated images have different statistics; and the author code counts two forwards
-        return full(D(batch.x_real, batch.y_real, weights=weights)), full(D(batch.x_fake, y_fake, weights=weights))
+        return D(batch.x_real, batch.y_real, weights=weights), D(batch.x_fake, y_fake, weights=weights)
     # together: exact, as each logit depends on its own image
     y = None if batch.y_real is None or y_fake is None else torch.cat([batch.y_real, y_fake])
-    logits = full(D(torch.cat([batch.x_real, batch.x_fake]), y, weights=weights))  # [2N]
+    logits = D(torch.cat([batch.x_real, batch.x_fake]), y, weights=weights)  # [2N]
     real_logits, fake_logits = logits.split([len(batch.x_real), len(batch.x_fake)])
     return real_logits, fake_logits
-
-
-def full(logits: Tensor) -> Tensor:
-    """Logits in float32 where autocast has made them less; losses are differences of near numbers."""
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tensor, y: Tensor | None) -> Tensor:
@@ -111,7 +106,7 @@ def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tenso
     with torch.no_grad():
         D_weights = shared_weights(state.D, update=False)
     x_fake = state.G(z, y, weights=G_weights)  # [M, C, H, W]
-    fake_logits = full(state.D(x_fake, y, weights=D_weights))  # [M]
+    fake_logits = state.D(x_fake, y, weights=D_weights)  # [M]
     G_loss = game.loss.generator(fake_logits)
     descend(G_loss, state.G, state.G_optimizer)
     return G_loss.detach()

@@ -165,6 +165,15 @@ def test_logits_are_float32_of_the_features_under_autocast(name: str, n_classes:
     torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "n_classes"), [("cnn", 0), ("dcgan", 0), ("resnet", 0), ("resnet", 10)])
+def test_logits_of_a_float64_network_are_float64(name: str, n_classes: int) -> None:
+    D = make(name, n_classes=n_classes, **(RESNET if name == "resnet" else SMALL[name])).double()
+    with torch.no_grad():
+        logits = D(torch.rand(4, 3, 32, 32, dtype=torch.float64), torch.arange(4) if n_classes else None)
+    assert logits.dtype == torch.float64
+    assert not torch.equal(logits, logits.float().double()), "they have been float32 on the way"
+
+
 def test_features_of_the_resnet_are_summed_in_float32_under_autocast() -> None:
     D, maps = make("resnet", **RESNET), []
     D.get_submodule("blocks").register_forward_hook(lambda *args: maps.append(args[2]))

@@ -13,10 +13,10 @@ from sngan.config import Component
 from sngan.data.batches import to_float
 from sngan.data.images import ImageSpec
 from sngan.inspection.lipschitz import Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
+from sngan.layers.matrices import matrix
 from sngan.layers.normalization import activation_norm
 from sngan.layers.normalized import Normalized
 from sngan.layers.resampling import PooledConv2d, UpsampledConv2d
-from sngan.layers.singular_vectors import matrix
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.registry import build
 

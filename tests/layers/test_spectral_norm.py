@@ -10,11 +10,12 @@ from torch.nn.utils.parametrizations import spectral_norm as torch_spectral_norm
 
 from sngan import ImageSpec, compose
 from sngan.errors import UserError
-from sngan.layers import singular_vectors
+from sngan.layers import spectral_norm
+from sngan.layers.batched_power_iteration import Batches, Stack, group
+from sngan.layers.matrices import TRANSPOSED, matrix, unmatrix
 from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import drift
-from sngan.layers.singular_vectors import TRANSPOSED, Stack, group, matrix, unmatrix
-from sngan.layers.spectral_norm import SpectralNorm
+from sngan.layers.spectral_norm import SpectralNorm, follow_sigma, power_iteration, sigma
 from sngan.layers.weight_norm import WeightNorm
 from sngan.networks import build_discriminator
 
@@ -30,7 +31,7 @@ LAYERS = {
 @pytest.fixture
 def batched(monkeypatch: pytest.MonkeyPatch) -> None:
     """The form of GPUs, all layers together, on this CPU."""
-    monkeypatch.setattr(singular_vectors, "ALONE_ON", frozenset())
+    monkeypatch.setattr(spectral_norm, "LAYER_BY_LAYER_ON", frozenset())
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -240,7 +241,7 @@ def test_baked_weights_share_no_memory_where_they_were_made_together(batched: No
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf"), 1e-30, 1e30])
 def test_weights_without_a_norm_are_refused(value: float) -> None:
-    for wrap in (SpectralNorm, lambda plain: Normalized(plain).follow_sigma()):
+    for wrap in (SpectralNorm, lambda plain: follow_sigma(Normalized(plain))):
         plain = network()
         nn.init.constant_(plain[3].weight, value)
         said = "too small or too large" if value in (1e-30, 1e30) else "zero or not finite"
@@ -395,9 +396,82 @@ def test_equals_the_layer_by_layer_form_over_50_optimiser_steps(together: bool, 
             optimizer.zero_grad()
             sum(((weight - targets[name]) ** 2).sum() for name, weight in weights.items()).backward()
             optimizer.step()
-    assert [len(stack.shapes) for stack in ours.vectors.stacks()] == ([7, 1] if together else [1] * 8)
+    batches = ours.vectors.batches()
+    assert (batches and [len(stack.shapes) for stack in batches.stacks]) == ([7, 1] if together else None)
     for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11, msg=name)
+
+
+NETWORKS = {
+    **{kind: lambda kind=kind: [LAYERS[kind]()] for kind in LAYERS},
+    "of_one_shape": lambda: [nn.Conv2d(4, 4, 3) for _ in range(3)],
+    "embeddings": lambda: [nn.Embedding(6, 9), nn.Embedding(6, 9), nn.Linear(9, 1)],
+    "transposed": lambda: [nn.ConvTranspose2d(5, 7, 4), nn.ConvTranspose2d(7, 5, 4), nn.Conv2d(7, 5, 4)],
+    "in_batches": lambda: list(many_layers()),
+    "of_other_dimensions": lambda: [
+        nn.Conv1d(4, 6, 3),
+        nn.ConvTranspose1d(4, 6, 3),
+        nn.Conv3d(2, 3, 2),
+        nn.ConvTranspose3d(2, 3, 2),
+    ],
+}
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("iterations", [0, 1, 3])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_batched_power_iteration_equals_the_definition(kind: str, iterations: int, memory_format: torch.memory_format) -> None:
+    """W / sigma, its gradient, u and v, of one update after another."""
+    plain = nn.Sequential(*NETWORKS[kind]()).double()
+    if memory_format == torch.contiguous_format or all(layer.weight.dim() in (2, 4) for layer in plain):
+        plain.to(memory_format=memory_format)
+    defined = SpectralNorm(plain)
+    together = copy.deepcopy(defined)
+    batches = Batches(together.layers())
+    for _ in range(3):
+        expected, found = defined.vectors.divided(iterations=iterations), batches.divided(iterations)
+        assert expected.keys() == found.keys()
+        g = [torch.randn_like(weight) for weight in expected.values()]
+        for D, weights in ((defined, expected), (together, found)):
+            parameters = [layer.weight for layer in D.layers().values()]
+            for parameter, gradient in zip(parameters, torch.autograd.grad(list(weights.values()), parameters, g), strict=True):
+                parameter.grad = gradient
+        for name, layer in defined.layers().items():
+            twin = together.layers()[name]
+            for a, b in (
+                (layer.u, twin.u),
+                (layer.v, twin.v),
+                (layer.weight.grad, twin.weight.grad),
+                (expected[name], found[name]),
+            ):
+                torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, msg=name)
+            with torch.no_grad():
+                move = 0.1 * torch.randn_like(layer.weight)
+                layer.weight += move
+                twin.weight += move
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_batched_power_iteration_alone_equals_the_definition(iterations: int) -> None:
+    defined = SpectralNorm(many_layers())
+    for layer in defined.layers().values():
+        layer.u.copy_(nn.functional.normalize(torch.randn_like(layer.u), dim=0))
+    together = copy.deepcopy(defined)
+    defined.vectors.advance(iterations)
+    Batches(together.layers()).advance(iterations)
+    for (name, a), b in zip(defined.state_dict().items(), together.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_sigma_is_the_largest_singular_value_once_power_iteration_has_converged(kind: str) -> None:
+    layer = LAYERS[kind]().double()
+    SpectralNorm(nn.Sequential(layer))
+    for _ in range(2000):
+        power_iteration(layer)
+    assert sigma(layer).item() == pytest.approx(torch.linalg.svdvals(matrix(layer, layer.weight))[0].item(), rel=1e-12)
+    torch.testing.assert_close(torch.linalg.vector_norm(layer.u).item(), 1.0)
+    torch.testing.assert_close(torch.linalg.vector_norm(layer.v).item(), 1.0)
 
 
 def test_batches_hold_every_layer_once_and_little_padding() -> None:
@@ -484,7 +558,18 @@ def test_compiles_to_the_same_numbers() -> None:
         assert torch.equal(D.network[0].u, twin.network[0].u)
 
 
-def test_a_second_derivative_by_the_weights_is_refused_rather_than_wrong() -> None:
+def test_a_second_derivative_by_the_weights_is_that_with_u_and_v_constant() -> None:
+    layer = nn.Linear(3, 2).double()
+    D = SpectralNorm(nn.Sequential(layer))
+
+    def loss(W: Tensor) -> Tensor:
+        with torch.nn.utils.stateless._reparametrize_module(D.network, {"0.weight": W}):
+            return D.normalize(update=False)["0.weight"].square().sum()
+
+    assert torch.autograd.gradgradcheck(loss, layer.weight)
+
+
+def test_a_second_derivative_by_batched_weights_is_refused_rather_than_wrong(batched: None) -> None:
     D = SpectralNorm(network())
     weight = D.normalize(update=False)["0.weight"]
     (gradient,) = torch.autograd.grad(weight.square().sum(), D.network[0].weight, create_graph=True)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from sngan.errors import UserError
+from sngan.layers.matrices import matrix
 from sngan.layers.normalized import bake
-from sngan.layers.singular_vectors import matrix
 from sngan.layers.weight_norm import WeightNorm
 
 LAYERS = {

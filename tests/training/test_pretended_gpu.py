@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from conftest import TINY
 from sngan import Config, build, compose, optimizer
 from sngan.data.images import ImageSpec
-from sngan.layers import singular_vectors
+from sngan.layers import spectral_norm
 from sngan.networks import build_networks
 from sngan.state import TrainState, initial_state
 from sngan.training import fakes
@@ -61,7 +61,7 @@ each_game = pytest.mark.parametrize("name", GAMES)
 @pytest.fixture(autouse=True)
 def _in_the_form_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spectral norm in batches padded with zeros, and all fakes of a step together."""
-    monkeypatch.setattr(singular_vectors, "ALONE_ON", frozenset())
+    monkeypatch.setattr(spectral_norm, "LAYER_BY_LAYER_ON", frozenset())
     monkeypatch.setattr(fakes, "TOGETHER_ON", frozenset({"cpu", "cuda"}))
 
 

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sngan import Config, build, compose
 from sngan.data.images import ImageSpec
-from sngan.layers import singular_vectors
+from sngan.layers import spectral_norm
 from sngan.layers.normalized import Normalized
 from sngan.networks import build_networks
 from sngan.optimizer import trained
@@ -98,10 +98,8 @@ def test_one_forward_for_real_and_fake_equals_two(state: TrainState, game: Game)
     seen = batch(state)
     stats = update_discriminator(state, game, seen, None)
     normalized = other.normalize(update=True)
-    expected = game.loss.discriminator(
-        other(seen.x_real, weights=normalized).float(), other(seen.x_fake, weights=normalized).float()
-    )
-    torch.testing.assert_close(stats["D_loss"], expected.detach(), rtol=1e-6, atol=1e-7)
+    expected = game.loss.discriminator(other(seen.x_real, weights=normalized), other(seen.x_fake, weights=normalized))
+    torch.testing.assert_close(stats["D_loss"], expected.detach(), rtol=1e-10, atol=1e-12)
 
 
 def plain_copy(network: Normalized, optimizer: torch.optim.Optimizer) -> tuple[Normalized, torch.optim.Adam]:
@@ -130,8 +128,8 @@ def textbook_step(
         y_real, y_fake = (None if y is None else y[i] for y in (data.y_real, data.y_D))
         x_fake = G(data.z_D[i], y_fake, weights=G_weights).detach()
         normalized = D.normalize(update=True)
-        real_logits = D(data.x_real[i], y_real, weights=normalized).float()
-        fake_logits = D(x_fake, y_fake, weights=normalized).float()
+        real_logits = D(data.x_real[i], y_real, weights=normalized)
+        fake_logits = D(x_fake, y_fake, weights=normalized)
         loss = game.loss.discriminator(real_logits, fake_logits)
         values = {"D_loss": loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
         if game.regularizer:
@@ -146,7 +144,7 @@ def textbook_step(
             said[name].append(value.detach())
     G_optimizer.zero_grad()
     x_fake = G(data.z_G, data.y_G, weights=G_weights)
-    G_loss = game.loss.generator(D(x_fake, data.y_G, weights=D.normalize(update=False)).float())
+    G_loss = game.loss.generator(D(x_fake, data.y_G, weights=D.normalize(update=False)))
     G_loss.backward()
     G_optimizer.step()
     return {**said, "G_loss": [G_loss.detach()]}
@@ -342,7 +340,7 @@ def test_a_penalty_adds_its_gradient_to_that_of_the_loss(tiny: Callable[..., Con
         seen = batch(state)
         stats = update_discriminator(state, game, seen, None)
         normalized = D.normalize(update=True)
-        loss = game.loss.discriminator(D(seen.x_real, weights=normalized).float(), D(seen.x_fake, weights=normalized).float())
+        loss = game.loss.discriminator(D(seen.x_real, weights=normalized), D(seen.x_fake, weights=normalized))
         penalty = game.regularizer(D, normalized, seen)
         torch.testing.assert_close(stats["penalty"], penalty.detach())
         optimizer.zero_grad()
@@ -409,7 +407,7 @@ class CountKernels(TorchDispatchMode):
 
 def test_spectral_norm_of_the_resnet_is_20_kernels_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU kernels are what it costs; this is the form of GPUs, counted on this CPU."""
-    monkeypatch.setattr(singular_vectors, "ALONE_ON", frozenset())
+    monkeypatch.setattr(spectral_norm, "LAYER_BY_LAYER_ON", frozenset())
     counts = {}
     for normalization in ("spectral", "none"):
         config = compose(["experiment=cifar10_resnet", f"discriminator.normalization={normalization}"])

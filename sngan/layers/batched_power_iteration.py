@@ -1,11 +1,8 @@
-"""The largest singular value of every weight matrix of a network, followed by power iteration, all layers together.
+"""Algorithm 1 for all layers of a network together: an optimisation for GPUs of what `spectral_norm.py` defines, equal to it.
 
-One iteration for a matrix W, from the u of the iteration before (paper Algorithm 1):
-
-    v <- W^T u / |W^T u|,    u <- W v / |W v|,    sigma = u^T W v = |W v|
-
-On a GPU, where the number of kernels is the cost and not their size, layers are padded with zeros to one shape and advanced as one batch
-of matrices; layers whose shapes differ too much make batches of their own. On a CPU, where moving numbers is the cost, each layer does.
+On a GPU the number of kernels is the cost and not their size: layers are padded with zeros to one shape and advanced as one batch of
+matrices; layers whose shapes differ too much make batches of their own. After an iteration sigma = u^T W v = |W v|, which saves a product,
+and the gradient of W / sigma is written in closed form.
 """
 
 from __future__ import annotations
@@ -15,91 +12,39 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-WARMUP_ITERATIONS = 100
-"""A random u is far from the top singular vector; so many iterations bring sigma of every initial weight of the paper's networks within
-1 % of its exact value (15, the usual number, within 6 %)."""
+from sngan.layers.matrices import matrix, unmatrix
 
 MOST_PADDING = 2.0
 """The batches may hold this many times the numbers of the layers themselves."""
 
-ALONE_ON = frozenset({"cpu"})
-"""Kinds of device on which each layer is a batch of its own."""
 
-TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-
-
-def matrix(layer: nn.Module, weight: Tensor) -> Tensor:
-    """A layer's weight as the matrix whose norm is meant, [out, kh * kw * in]; for an embedding [classes, features].
-
-    The paper writes [out, in * kh * kw]: the singular values do not know the order of the columns, and this one is a view of a
-    channels_last weight.
-    """
-    rows = weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight  # [out, in, kh, kw]
-    return rows.movedim(1, -1).flatten(1)
-
-
-def unmatrix(layer: nn.Module, flat: Tensor) -> Tensor:
-    """The inverse of `matrix`, from the matrix's numbers [out * kh * kw * in] to the shape of the layer's weight."""
-    shape = layer.get_parameter("weight").shape
-    if isinstance(layer, TRANSPOSED):
-        return flat.view(shape[1], *shape[2:], shape[0]).movedim(-1, 1).transpose(0, 1)
-    return flat.view(shape[0], *shape[2:], *shape[1:2]).movedim(-1, 1)
-
-
-class SingularVectors:
-    """Keeps buffers `u` [out] and `v` [kh * kw * in] on each layer, which are changed only in place.
-
-    Building it warms them up from a fixed start, so that it depends on nobody's random numbers.
-    """
+class Batches:
+    """All layers, in few batches."""
 
     def __init__(self, layers: dict[str, Any]):
-        self._layers = layers
-        self._stacks: dict[bool, list[Stack]] = {}
-        for layer in layers.values():
-            W = matrix(layer, layer.weight.detach())
-            u = torch.randn(len(W), generator=torch.Generator().manual_seed(0))
-            layer.register_buffer("u", F.normalize(u, dim=0).to(W))
-            layer.register_buffer("v", torch.zeros_like(W[0]))
-        self.advance(WARMUP_ITERATIONS)
+        named = list(layers.items())
+        shapes = [matrix(layer, layer.weight).shape for layer in layers.values()]
+        self.names = list(layers)
+        self.stacks = [Stack(dict(named[i] for i in members)) for members in group(shapes)]
 
     @torch.no_grad()
-    def advance(self, iterations: int = 1) -> None:
-        """Power iterations of all layers, in place; in the parameters' own type, also under autocast."""
-        for stack in self.stacks():
-            weights = stack.weights()
-            with torch.autocast(weights[0].device.type, enabled=False):
-                stack.iterate(stack.pad(weights), iterations)
+    def advance(self, iterations: int) -> None:
+        """So many power iterations of all layers, in place."""
+        for stack in self.stacks:
+            stack.iterate(stack.pad(stack.weights()), iterations)
 
-    def divided(self, *, iterations: int = 0) -> dict[str, Tensor]:
-        """W / sigma(W) of each layer, by layer name, after so many power iterations; in the parameters' own type, also under autocast.
-
-        Differentiable once, with u and v constant: dL/dW = (g - <g, W / sigma> u v^T) / sigma for g = dL/d(W / sigma) (paper eq. 12).
-        """
+    def divided(self, iterations: int) -> dict[str, Tensor]:
+        """W / sigma(W) of each layer, by layer name, after so many power iterations; differentiable once, with u and v constant."""
         divided: dict[str, Tensor] = {}
-        for stack in self.stacks():
+        for stack in self.stacks:
             weights = stack.weights()
-            with torch.no_grad(), torch.autocast(weights[0].device.type, enabled=False):
+            with torch.no_grad():
                 S = stack.pad(weights)
                 u, v, sigma = stack.iterate(S, iterations) if iterations else stack.current(S)
             divided.update(zip(stack.layers, _Divide.apply(stack, S, u, v, sigma, *weights), strict=True))
-        return {name: divided[name] for name in self._layers}
-
-    def sigmas(self) -> dict[str, Tensor]:
-        """sigma = u^T W v of each layer with the u and v of now, a differentiable scalar by layer name; moves nothing."""
-        return {name: torch.dot(layer.u, torch.mv(matrix(layer, layer.weight), layer.v)) for name, layer in self._layers.items()}
-
-    def stacks(self) -> list[Stack]:
-        """The layers in batches, as suits the device they are on."""
-        named = list(self._layers.items())
-        alone = named[0][1].weight.device.type in ALONE_ON
-        if alone not in self._stacks:
-            shapes = [matrix(layer, layer.weight).shape for _, layer in named]
-            members = [[i] for i in range(len(named))] if alone else group(shapes)
-            self._stacks[alone] = [Stack(dict(named[i] for i in stack)) for stack in members]
-        return self._stacks[alone]
+        return {name: divided[name] for name in self.names}
 
 
 class Stack:
@@ -186,7 +131,7 @@ class Stack:
 
 
 class _Divide(torch.autograd.Function):
-    """S / sigma as the layers' weights, with the gradient of paper eq. 12 in closed form."""
+    """S / sigma as the layers' weights, with the gradient (g - <g, W / sigma> u v^T) / sigma of paper eq. 12 in closed form."""
 
     @staticmethod
     def forward(ctx: Any, stack: Stack, S: Tensor, u: Tensor, v: Tensor, sigma: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
