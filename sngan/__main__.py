@@ -25,7 +25,8 @@ HELP = "\n".join(
         "",
         *(f"  {name:<10} {what}" for name, what in COMMANDS.items()),
         "",
-        "  sngan COMMAND --help          the keys of a command, and what they can be",
+        "  sngan COMMAND --help          the groups and keys of a command, on one screen",
+        "  sngan COMMAND --help KEY      what a key means, and what it can be; --help all: of every key",
         "  sngan --version               the version",
         '  eval "$(sngan -sc install=bash)"   shell completion of commands, groups and keys (also zsh, fish)',
     ]
@@ -54,6 +55,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(command: str, words: list[str]) -> int:
     try:
+        if {"--help", "-h"} & set(words):  # answered without what the command itself needs: torch takes seconds
+            from sngan.cli import help as manual
+
+            return manual.main(command, words)
         return import_module(f"sngan.cli.{command}").main(words)
     except UserError as error:
         print(f"sngan: {error}", file=sys.stderr)

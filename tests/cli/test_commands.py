@@ -40,16 +40,6 @@ def test_version(capsys: Capture) -> None:
     assert capsys.readouterr().out == f"sngan {__version__}\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_a_command_shows_its_keys(command: str, capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
-    assert end.value.code == 0
-    out = capsys.readouterr().out
-    assert f"usage: sngan {command}" in out
-    assert "device: auto" in out
-
-
 def test_python_dash_m_is_the_same_program() -> None:
     done = subprocess.run([sys.executable, "-m", "sngan", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"sngan {__version__}\n"
