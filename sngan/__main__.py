@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from sngan import __version__
+from sngan.cli.output import readers_may_leave
 from sngan.errors import UserError, nearest
 
 COMMANDS = {
@@ -34,13 +35,20 @@ HELP = "\n".join(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command line and returns the exit code: 0; 2 for a user's mistake; 128 + the signal's number when interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Runs a command line and returns the exit code: 0; 2 for a user's mistake; 128 + the signal's number when interrupted.
+
+    Where the reader of what it prints leaves (`sngan --help | head -1`), the program exits with 141, without a word.
+    """
+    with readers_may_leave():
+        return _main(sys.argv[1:] if argv is None else argv)
+
+
+def _main(argv: list[str]) -> int:
     match argv:
         case [] | ["--help" | "-h" | "help"]:
             print(HELP)
             return 0
-        case ["--version"]:
+        case ["--version"] | [_, "--version"]:
             print(f"sngan {__version__}")
             return 0
         case ["--shell-completion" | "-sc", *rest]:

@@ -54,7 +54,8 @@ class Notes:
 
 def notes(file: Path) -> Notes:
     """Reads the comments of a YAML file that is written as those of configs/ are: a key a line, indented by spaces."""
-    header, above, keys = [], "", {}
+    header: list[str] = []
+    above, keys = "", dict[str, str]()
     parents: list[tuple[int, str]] = []
     for line in file.read_text().splitlines():
         comment = re.fullmatch(r" *# *(.*)", line)
