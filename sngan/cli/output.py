@@ -50,7 +50,7 @@ class Output:
 def readers_may_leave() -> Iterator[None]:
     """Inside, a reader of standard output or standard error that leaves ends the program without a traceback."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Output(before[0]), Output(before[1])  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Output(before[0]), Output(before[1])
     try:
         yield
     finally:
