@@ -7,6 +7,7 @@ from importlib import import_module
 
 from sngan import __version__
 from sngan.cli.commands import COMMANDS
+from sngan.cli.output import readers_may_leave
 from sngan.errors import UserError, nearest
 
 HELP = "\n".join(
@@ -17,7 +18,8 @@ HELP = "\n".join(
         "",
         *(f"  {name:<10} {what}" for name, what in COMMANDS.items()),
         "",
-        "  sngan COMMAND --help          the keys of a command, and what they can be",
+        "  sngan COMMAND --help          the groups and keys of a command, on one screen",
+        "  sngan COMMAND --help KEY      what a key means, and what it can be; --help all: of every key",
         "  sngan --version               the version",
         '  eval "$(sngan -sc install=bash)"   shell completion of commands, groups and keys (also zsh, fish)',
     ]
@@ -25,13 +27,20 @@ HELP = "\n".join(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command line and returns the exit code: 0; 2 for a user's mistake; 128 + the signal's number when interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Runs a command line and returns the exit code: 0; 2 for a user's mistake; 128 + the signal's number when interrupted.
+
+    Where the reader of what it prints leaves (`sngan --help | head -1`), the program exits with 141, without a word.
+    """
+    with readers_may_leave():
+        return _main(sys.argv[1:] if argv is None else argv)
+
+
+def _main(argv: list[str]) -> int:
     match argv:
         case [] | ["--help" | "-h" | "help"]:
             print(HELP)
             return 0
-        case ["--version"]:
+        case ["--version"] | [_, "--version"]:
             print(f"sngan {__version__}")
             return 0
         case ["--shell-completion" | "-sc", *rest]:
@@ -46,6 +55,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(command: str, words: list[str]) -> int:
     try:
+        if {"--help", "-h"} & set(words):  # answered without what the command itself needs: torch takes seconds
+            from sngan.cli import help as manual
+
+            return manual.main(command, words)
         return import_module(f"sngan.cli.{command}").main(words)
     except UserError as error:
         print(f"sngan: {error}", file=sys.stderr)

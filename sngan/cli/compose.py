@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
-import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from sngan.cli.hydra_app import configs, readable_errors
+from sngan.cli.run_names import run_dir
 from sngan.config import Config, Section, parse
 from sngan.errors import UserError
-from sngan.runs.folder import FREE
 
 Schema = TypeVar("Schema", bound=Section)
-
-NOT_A_VARIANT = {"seed", "experiment", "sweep", *FREE}
-"""Overrides that do not name a run's folder: they have a place of their own in its path, or do not change what is trained."""
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -47,11 +41,6 @@ def run_values(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     if values.get("run_dir") is None and "seed" in values:
         values["run_dir"] = str(run_dir(values, overrides))
     return values
-
-
-def run_dir(values: dict[str, Any], overrides: Sequence[str]) -> Path:
-    """The folder of a run: the one that is given, or else named from what was overridden."""
-    return Path(values.get("run_dir") or Path("runs", str(values["name"]), variant(overrides), f"seed{values['seed']}"))
 
 
 def takes_no_score(protocol: Any) -> bool:
@@ -85,20 +74,3 @@ def to_dict(cfg: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
-
-
-def variant(overrides: Sequence[str]) -> str:
-    """A folder name for what was overridden: `loss-bce+optimizer.lr-1e-4`, `default` for nothing.
-
-    What is long, or had to be spelt otherwise, ends in a hash. It has no character that would need quotes in `run=DIR`.
-    """
-    named = sorted(o.lstrip("+~") for o in overrides if not _is_free(o.lstrip("+~").split("=")[0]))
-    text = "+".join(re.sub(r"[^A-Za-z0-9_.]+", "-", override).strip("-") for override in named) or "default"
-    if len(text) <= 100 and all(re.fullmatch(r"[^=]+=[A-Za-z0-9_.-]*", override) for override in named):
-        return text
-    return f"{text[:90]}-{hashlib.sha256(' '.join(named).encode()).hexdigest()[:8]}"
-
-
-def _is_free(key: str) -> bool:
-    group = key.split("@")[-1]
-    return any(group == free or group.startswith(f"{free}.") for free in NOT_A_VARIANT)

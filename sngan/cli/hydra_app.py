@@ -28,7 +28,18 @@ VALUE_FLAGS = {
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
 """Flags that take a value, and what it may be; () is anything."""
-SHORT = {"-cd": "--config-dir", "-c": "--cfg", "-p": "--package", "-i": "--info"}
+SHORT = {"-cd": "--config-dir", "-c": "--cfg", "-p": "--package", "-i": "--info", "-cn": "--config-name", "-cp": "--config-path"}
+
+INSTEAD = {
+    "--config-name": "a command has one config: choose within it by experiment=NAME, add files of your own by --config-dir DIR",
+    "--config-path": "add a folder of your own YAML files by --config-dir DIR",
+    "--version": "sngan --version prints it",
+    **dict.fromkeys(
+        ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir"),
+        "Hydra writes no files here; run_dir=DIR is the folder of a run, out=… what another command writes",
+    ),
+}
+"""Flags and keys of Hydra's that have no use here, and what has."""
 
 
 EXTRAS = {
@@ -70,16 +81,18 @@ def call_hydra(command: str, job: Callable[[DictConfig], Any], words: list[str])
 def overrides_first(argv: list[str]) -> list[str]:
     """The same words with flags (and their values) last, because Hydra's parser wants its overrides in one piece.
 
-    Raises `UserError` for a flag that is unknown or lacks its value.
+    Raises `UserError` for a flag that is unknown or lacks its value, and for what has no use here.
     """
     overrides, flags = [], []
     words = iter(argv)
     for word in words:
+        flag, equals, value = word.partition("=")
+        flag = SHORT.get(flag, flag)
+        if flag.lstrip("+~") in INSTEAD:
+            raise UserError(f"{word}: {INSTEAD[flag.lstrip('+~')]}")
         if not word.startswith("-"):
             overrides.append(word)
             continue
-        flag, equals, value = word.partition("=")
-        flag = SHORT.get(flag, flag)
         if flag in FLAGS and not equals:
             flags.append(flag)
         elif flag in VALUE_FLAGS:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sngan.cli.compose import run_dir, to_dict, train_config
+from sngan.cli.compose import to_dict, train_config
 from sngan.cli.jobs import run
+from sngan.cli.run_names import earlier_variant, run_dir, variant
 from sngan.files import read_json
 from sngan.runs.folder import RESULT
 from sngan.signals import Interrupted
@@ -27,7 +29,13 @@ def main(argv: list[str]) -> int:
 
 def _train(cfg: DictConfig) -> float | None:
     """Gives the best quick score of the run, by the first metric, for a sweeper that searches; None without scores."""
-    config = train_config(cfg, HydraConfig.get().overrides.task)
+    overrides = HydraConfig.get().overrides.task
+    config = train_config(cfg, overrides)
+    name = config.run_dir.parent.name
+    if cfg.run_dir is None and name == earlier_variant(overrides) != variant(overrides) and os.environ.get("RANK", "0") == "0":
+        print(
+            f"{config.run_dir} has the name of an earlier version, which is kept; it would be {variant(overrides)} now", flush=True
+        )
     train(config)
     quick = (read_json(config.run_dir / RESULT) or {}).get("quick")
     return float(next(iter(quick["scores"].values()))) if quick else None

@@ -19,6 +19,8 @@ NOT_COMPARED = {
     "keep",
     "resume",
     "plugins",
+    "data.root",
+    "data.download",
     "data.resident_mb",
     "data.workers",
 }

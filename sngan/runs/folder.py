@@ -39,10 +39,15 @@ FREE = {
     "quick",
     "extractor",
     "plugins",
+    "data.root",
+    "data.download",
     "data.resident_mb",
     "data.workers",
 }
-"""Keys that may change between the sessions of a run, because they do not change what is trained."""
+"""Keys that may change between the sessions of a run, because they do not change what is trained.
+
+`data.path` is none of them: whether other files have the same content is known only when all of them are read.
+"""
 
 
 class RunFolder:

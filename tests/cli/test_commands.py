@@ -36,18 +36,9 @@ def test_help_names_every_command(capsys: Capture) -> None:
 
 
 def test_version(capsys: Capture) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"sngan {__version__}\n"
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_a_command_shows_its_keys(command: str, capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
-    assert end.value.code == 0
-    out = capsys.readouterr().out
-    assert f"usage: sngan {command}" in out
-    assert "device: auto" in out
+    for words in (["--version"], ["train", "--version"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out == f"sngan {__version__}\n"
 
 
 def test_python_dash_m_is_the_same_program() -> None:
@@ -70,6 +61,14 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "precision=fp16"], "precision=fp16: input should be 'fp32', 'tf32' or 'bf16'"),
         (["train", "words without sense"], "not an override; write KEY=VALUE"),
         (["train", "--colour"], "unknown flag --colour"),
+        (["train", "--config-name", "mine"], "--config-name: a command has one config: choose within it by experiment=NAME"),
+        (["train", "--config-name=mine"], "--config-name=mine: a command has one config"),
+        (["evaluate", "-cn", "mine"], "-cn: a command has one config"),
+        (["train", "--config-path", "mine"], "--config-path: add a folder of your own YAML files by --config-dir DIR"),
+        (["train", "steps=1", "--version"], "--version: sngan --version prints it"),
+        (["train", "hydra.run.dir=foo"], "hydra.run.dir=foo: Hydra writes no files here; run_dir=DIR is the folder of a run"),
+        (["sample", "hydra.output_subdir=foo"], "out=… what another command writes"),
+        (["train", "-m", "seed=0,1", "hydra.sweep.dir=foo"], "hydra.sweep.dir=foo: Hydra writes no files here"),
         (["train", "--cfg", "everything"], "--cfg everything: needs one of job, hydra, all"),
         (["train", "--config-dir"], "--config-dir : needs a value"),
         (["train", "-m", "loss=hinge,bce", "steppes=1"], "unknown key steppes; did you mean steps?"),

@@ -1,0 +1,61 @@
+"""Output whose reader may leave before its end, as `head` does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+CLOSED = 128 + 13
+"""The exit code of a program whose reader has left: 128 and the number of SIGPIPE."""
+
+
+class Output:
+    """A stream of the program that ends it quietly, with exit code `CLOSED`, when nobody reads it any more; otherwise the stream itself.
+
+    The end is a `SystemExit`: a run that is training is interrupted by it, and resumes.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes the text."""
+        with self._until_closed():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Sends what is written."""
+        with self._until_closed():
+            self._stream.flush()
+
+    @contextmanager
+    def _until_closed(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            # what is said on the way out, and what still waits in the buffer, goes nowhere
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            raise SystemExit(CLOSED) from None
+
+
+@contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """Inside, a reader of standard output or standard error that leaves ends the program without a traceback."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Output(before[0]), Output(before[1])
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            sys.stdout, sys.stderr = before
