@@ -15,7 +15,6 @@ it is code: names in config.json are looked up in the registry.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import shutil
@@ -34,6 +33,7 @@ from sngan.errors import UserError
 from sngan.files import read_json
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
+from sngan.processes import flush
 from sngan.provenance import sha256_of, versions
 from sngan.training.optimizer import restore_moments
 from sngan.training.schedule import due
@@ -119,9 +119,9 @@ def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Pa
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     for path in partial.iterdir():
-        _flush(path)
+        flush(path)
     partial.rename(final)
-    _flush(folder)
+    flush(folder)
     return final
 
 
@@ -248,11 +248,3 @@ def load_tensors(network: nn.Module, path: Path) -> None:
         raise UserError(
             f"{path} does not fit the network of the config: {first if len(first) < 160 else first[:160] + ' …'}"
         ) from None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
