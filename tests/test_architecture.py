@@ -157,4 +157,6 @@ def test_what_only_some_systems_have_is_used_in_one_file(path: Path) -> None:
         module, _, attribute = name.partition(".")
         if attribute in POSIX_ONLY.get(module, ()):
             found.add(name)
-    assert not found or path.name == "processes.py", f"{path} uses {', '.join(sorted(found))}; sngan/processes.py is the place for it"
+    assert not found or path.name == "processes.py", (
+        f"{path} uses {', '.join(sorted(found))}; sngan/processes.py is the place for it"
+    )

@@ -9,7 +9,10 @@ import pytest
 from sngan.files import lock
 from sngan.processes import ask_to_end, flush, is_running
 
-HOLD = "import sys; from pathlib import Path; from sngan.files import lock; held = lock(Path(sys.argv[1])); print(held is not None, flush=True); sys.stdin.read()"
+HOLD = (
+    "import sys; from pathlib import Path; from sngan.files import lock\n"
+    "held = lock(Path(sys.argv[1])); print(held is not None, flush=True); sys.stdin.read()"
+)
 
 
 def holder(path: Path) -> subprocess.Popen[str]:

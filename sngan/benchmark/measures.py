@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.autograd import DeviceType
+from torch import Tensor, nn
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -129,7 +129,7 @@ def peak_flops(kind: str, device: torch.device) -> float:
     return best
 
 
-def norm_seconds(D: Normalized, device: torch.device, *, d_steps: int) -> float:
+def norm_seconds(D: Normalized[nn.Module], device: torch.device, *, d_steps: int) -> float:
     """Of spectral norm in a step: W / sigma of all layers and the gradient through it, as often as a step makes them, alone."""
     layers = [module for module in D.network.modules() if isinstance(module, LAYERS)]
 
