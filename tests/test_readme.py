@@ -143,7 +143,7 @@ def test_every_block_runs_as_it_stands_one_after_the_other(monkeypatch: pytest.M
     )
     n_run = 0
     for kind, text in commands():
-        named = re.match(r"# (\S+\.(?:py|yaml))\n", text)
+        named = re.match(r"(?:# @package \S+\n)?# (\S+\.(?:py|yaml))\n", text)
         if named:
             path = Path(named[1])
             path.parent.mkdir(parents=True, exist_ok=True)

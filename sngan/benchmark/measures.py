@@ -87,7 +87,7 @@ def kernel_calls(step: Callable[[], object], device: torch.device, *, compiled: 
         return sum(not name.startswith(("Memcpy", "Memset")) for name in on_device)
     if compiled:
         return None
-    with _CountOperations() as count:
+    with _CountOperations() as count:  # type: ignore[no-untyped-call]
         step()
     return count.n
 
@@ -120,6 +120,7 @@ def peak_flops(kind: str, device: torch.device) -> float:
     w = torch.randn(256, 256, 3, 3, device=device).to(memory_format=torch.channels_last)
     if kind == "bf16":
         a, b, x, w = a.bfloat16(), b.bfloat16(), x.bfloat16(), w.bfloat16()
+    tasks: tuple[tuple[Callable[[], Tensor], float], ...]
     tasks = ((lambda: a @ b, 2.0 * size**3), (lambda: F.conv2d(x, w, padding=1), 2.0 * images * 256 * 256 * 16 * 16 * 9))
     best = 0.0
     with precision("fp32" if kind == "bf16" else kind, device), torch.no_grad():  # type: ignore[arg-type]
