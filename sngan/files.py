@@ -1,12 +1,15 @@
-"""Small files of JSON: read with the user's errors, replaced as a whole, appended to by the line."""
+"""Small files: JSON that is read with the user's errors, replaced as a whole, appended to by the line; and locks between processes."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sngan.errors import UserError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 def replace(path: Path, content: str | bytes) -> None:
@@ -50,3 +53,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{path}, line {number}, is not a record of a step; mend or remove the line") from None
     return lines
+
+
+def lock(path: Path) -> BaseFileLock | None:
+    """Locks a file, which is made if need be, until `release()` or the end of this process; None, at once, if another holds it.
+
+    The system forgets the lock of a process that has ended, however it ended; the file itself says nothing. Raises `OSError` where the
+    file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0, thread_local=False)  # released by whichever thread closes what it guards
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock

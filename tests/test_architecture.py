@@ -32,6 +32,7 @@ FLOORS = [
     {"config"},
     {"registry", "precision", "signals"},
     {"distributed", "devices", "files"},
+    {"processes"},
     {"errors", "provenance", "randomness"},
 ]
 """The rooms of the house from the top floor to the bottom: each imports from floors below its own alone.
@@ -168,3 +169,29 @@ def test_every_public_name_is_there() -> None:
         assert getattr(sngan, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sngan.nothing
+
+
+POSIX_ONLY_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+POSIX_ONLY = {
+    "os": {"chown", "chroot", "fork", "forkpty", "getgid", "getloadavg", "getpgid", "getuid", "geteuid", "killpg", "mkfifo", "nice",
+           "open", "kill", "sched_getaffinity", "sched_setaffinity", "setpgid", "setsid", "sysconf", "uname", "wait", "waitpid"},
+    "signal": {"SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGSTOP", "SIGTSTP", "SIGUSR1", "SIGUSR2", "alarm",
+               "pause", "pthread_kill", "setitimer", "sigwait"},
+}  # fmt: skip
+"""What Windows has not, or has with another meaning (`os.kill`, and `os.open` of folders)."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_what_only_some_systems_have_is_used_in_one_file(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    found = {name for name in imports(tree) if name.split(".")[0] in POSIX_ONLY_MODULES}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in POSIX_ONLY.get(node.value.id, ()):
+            found.add(f"{node.value.id}.{node.attr}")
+    for name in imports(tree):
+        module, _, attribute = name.partition(".")
+        if attribute in POSIX_ONLY.get(module, ()):
+            found.add(name)
+    assert not found or path.name == "processes.py", (
+        f"{path} uses {', '.join(sorted(found))}; sngan/processes.py is the place for it"
+    )

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.autograd import DeviceType
+from torch import Tensor, nn
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -87,7 +87,7 @@ def kernel_calls(step: Callable[[], object], device: torch.device, *, compiled: 
         return sum(not name.startswith(("Memcpy", "Memset")) for name in on_device)
     if compiled:
         return None
-    with _CountOperations() as count:
+    with _CountOperations() as count:  # type: ignore[no-untyped-call]
         step()
     return count.n
 
@@ -120,6 +120,7 @@ def peak_flops(kind: str, device: torch.device) -> float:
     w = torch.randn(256, 256, 3, 3, device=device).to(memory_format=torch.channels_last)
     if kind == "bf16":
         a, b, x, w = a.bfloat16(), b.bfloat16(), x.bfloat16(), w.bfloat16()
+    tasks: tuple[tuple[Callable[[], Tensor], float], ...]
     tasks = ((lambda: a @ b, 2.0 * size**3), (lambda: F.conv2d(x, w, padding=1), 2.0 * images * 256 * 256 * 16 * 16 * 9))
     best = 0.0
     with precision("fp32" if kind == "bf16" else kind, device), torch.no_grad():  # type: ignore[arg-type]
@@ -129,7 +130,7 @@ def peak_flops(kind: str, device: torch.device) -> float:
     return best
 
 
-def norm_seconds(D: Normalized, device: torch.device, *, d_steps: int) -> float:
+def norm_seconds(D: Normalized[nn.Module], device: torch.device, *, d_steps: int) -> float:
     """Of spectral norm in a step: W / sigma of all layers and the gradient through it, as often as a step makes them, alone."""
     layers = [module for module in D.network.modules() if isinstance(module, LAYERS)]
 

@@ -122,7 +122,7 @@ def _found(
 
 
 @torch.no_grad()
-def _layers(module: Normalized, sizes: dict[str, Maps]) -> list[dict[str, Any]]:
+def _layers(module: Normalized[Any], sizes: dict[str, Maps]) -> list[dict[str, Any]]:
     """A record for each layer that has a weight matrix, in order."""
     followed, weights = module.sigmas(), module.normalize(update=False)
     records = []

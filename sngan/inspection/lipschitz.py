@@ -81,7 +81,7 @@ def norm_on_maps(layer: nn.Module, weight: Tensor, maps: Maps | None) -> float |
     return operator_norm(layer, weight, (H, W))
 
 
-def upper_bound(D: Normalized, norms: Mapping[str, float | None]) -> tuple[float | None, str | None]:
+def upper_bound(D: Normalized[nn.Module], norms: Mapping[str, float | None]) -> tuple[float | None, str | None]:
     """A number that |D(x) - D(x')| / |x - x'| never exceeds (Euclidean norm, one label), or None and the reason why there is none.
 
     `norms` are those of the layers as linear maps, by name; the network's method `bound` says how they compose.
@@ -99,7 +99,7 @@ def upper_bound(D: Normalized, norms: Mapping[str, float | None]) -> tuple[float
 
 
 @torch.no_grad()
-def logits(D: Normalized, pixels: Tensor, *, n_classes: int) -> Tensor:
+def logits(D: Normalized[nn.Module], pixels: Tensor, *, n_classes: int) -> Tensor:
     """D's logits float64 [K, N] on the CPU for images uint8 [N, C, H, W], a row for each of the first labels (K = 1 without classes).
 
     D runs as it is, on its own device, in float32 without TF32; the images are in [-1, 1] without noise.

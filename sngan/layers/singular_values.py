@@ -27,7 +27,7 @@ def largest_singular_value(W: Tensor) -> float:
     return float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0.0).sqrt())
 
 
-def drift(module: Normalized) -> dict[str, float]:
+def drift(module: Normalized[Any]) -> dict[str, float]:
     """sigma as power iteration follows it over its exact value, by layer name, where it is followed; 1 where it is right."""
     layers, ratios = module.layers(), {}
     for name, sigma in module.sigmas().items():

@@ -112,7 +112,7 @@ class SingularVectors:
         return str(layer.weight.device.type)
 
 
-def follow_sigma(network: Normalized, layers: dict[str, Any] | None = None) -> None:
+def follow_sigma(network: Normalized[Any], layers: dict[str, Any] | None = None) -> None:
     """Gives layers (by default all) buffers `u` and `v`, so that `network.vectors` follows their sigma; nothing where it does already.
 
     Raises `UserError` if sigma of a layer is no positive number.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from pydantic import PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from sngan.layers.normalized import Normalized
 from sngan.registry import register
@@ -21,7 +21,7 @@ class GradientPenalty(Regularizer):
     def __init__(self, *, weight: PositiveFloat):
         self.weight = weight
 
-    def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+    def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         epsilon = batch.epsilon.view(-1, 1, 1, 1)
         x = epsilon * batch.x_real + (1.0 - epsilon) * batch.x_fake  # [N, C, H, W]
         slopes = torch.linalg.vector_norm(input_gradient(D, weights, x, batch.y_real), dim=1)  # [N]

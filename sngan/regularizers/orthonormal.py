@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from pydantic import PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from sngan.layers.matrices import matrix
 from sngan.layers.normalized import Normalized
@@ -23,7 +23,7 @@ class Orthonormal(Regularizer):
     def __init__(self, *, weight: PositiveFloat):
         self.weight = weight
 
-    def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+    def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         used = D.normalize(update=False) if weights is None else weights
         total = torch.zeros((), device=batch.x_real.device)
         with torch.autocast(batch.x_real.device.type, enabled=False):

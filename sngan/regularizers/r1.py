@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydantic import PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from sngan.layers.normalized import Normalized
 from sngan.registry import register
@@ -17,5 +17,5 @@ class R1(Regularizer):
     def __init__(self, *, weight: PositiveFloat):
         self.weight = weight
 
-    def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+    def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         return 0.5 * self.weight * input_gradient(D, weights, batch.x_real, batch.y_real).square().sum(1).mean()

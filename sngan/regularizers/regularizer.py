@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sngan.layers.normalized import Normalized
 
@@ -32,11 +32,11 @@ class Regularizer:
     follows_sigma = False
     """Whether D is to follow the sigma of its layers, so that the penalty finds it in `D.vectors`."""
 
-    def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+    def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         raise NotImplementedError
 
 
-def input_gradient(D: Normalized, weights: dict[str, Tensor] | None, x: Tensor, y: Tensor | None) -> Tensor:
+def input_gradient(D: Normalized[nn.Module], weights: dict[str, Tensor] | None, x: Tensor, y: Tensor | None) -> Tensor:
     """The gradient of each image's logit by the image, [N, C * H * W], with a graph to D's parameters; in full precision."""
     x = x.detach().requires_grad_()
     with torch.autocast(x.device.type, enabled=False):

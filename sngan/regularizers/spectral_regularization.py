@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from pydantic import PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from sngan.layers.normalized import Normalized
 from sngan.registry import register
@@ -23,7 +23,7 @@ class SpectralRegularization(Regularizer):
     def __init__(self, *, weight: PositiveFloat):
         self.weight = weight
 
-    def __call__(self, D: Normalized, weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+    def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         assert D.vectors is not None, "D is to follow sigma"
         D.vectors.advance()
         with torch.autocast(batch.x_real.device.type, enabled=False):

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import re
 import shutil
@@ -36,6 +35,7 @@ from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
 from sngan.networks import build_discriminator, build_generator
 from sngan.optimizer import restore_moments
+from sngan.processes import flush
 from sngan.provenance import sha256_of, versions
 from sngan.runs import earlier
 from sngan.state import TrainState
@@ -122,9 +122,9 @@ def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Pa
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     for path in partial.iterdir():
-        _flush(path)
+        flush(path)
     partial.rename(final)
-    _flush(folder)
+    flush(folder)
     return final
 
 
@@ -252,11 +252,3 @@ def load_tensors(network: nn.Module, path: Path) -> None:
         raise UserError(
             f"{path} does not fit the network of the config: {first if len(first) < 160 else first[:160] + ' …'}"
         ) from None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,17 +9,16 @@ runs/<name>/<variant>/seed0/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from sngan.config import Config
 from sngan.errors import UserError
-from sngan.files import read_json, write_json
+from sngan.files import lock, read_json, write_json
 from sngan.runs.checkpoint import Checkpoint, latest, open_checkpoint, steps_saved
 
 RESULT, TRACEBACK = "result.json", "traceback.txt"
@@ -64,24 +63,20 @@ class RunFolder:
         self.config = config
         self._created: list[Path] = []
         self._begun = False
-        lock = self.path / ".lock"
+        guard = self.path / ".lock"
         try:
-            self._created = [path for path in (lock, self.path, *self.path.parents) if not path.exists()]
+            self._created = [path for path in (guard, self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             for folder in (self.path / "samples", self.checkpoints):
                 if folder.exists() and not folder.is_dir():
                     raise NotADirectoryError(None, f"{folder.name} is a file")
-            self._lock: IO[str] = lock.open("w")
+            held = lock(guard)
         except OSError as error:
             self._remove_created()
             raise UserError(f"run_dir={self.path} cannot be written ({error.strerror}); give another run_dir=DIR") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise UserError(
-                f"run_dir={self.path} is in use by another process; wait for it, or give another run_dir=DIR or seed=N"
-            ) from None
+        if held is None:
+            raise UserError(f"run_dir={self.path} is in use by another process; wait for it, or give another run_dir=DIR or seed=N")
+        self._lock = held
         try:
             self._check_config()
             newest = latest(self.checkpoints)
@@ -127,12 +122,15 @@ class RunFolder:
         """Lets other processes open the folder; what opening it made is removed if the run did not begin."""
         if not self._begun:
             self._remove_created()
-        self._lock.close()
+        self._lock.release()
+        if not self._begun:
+            self._remove_created()  # what could not go while it was locked (Windows)
 
     def _remove_created(self) -> None:
-        for path in self._created:
-            with suppress(OSError):  # not there, or not empty any more
+        for path in list(self._created):
+            with suppress(OSError):  # not there, not empty any more, or open
                 path.unlink() if path.name == ".lock" else path.rmdir()
+                self._created.remove(path)
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ Functions of tensors alone: no config, clock, rank, file or random number is rea
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -86,8 +86,8 @@ def update_discriminator(state: TrainState, game: Game, batch: Batch, y_fake: Te
     return {name: value.detach() for name, value in stats.items()}
 
 
-def judge(D: Normalized, weights: Weights, batch: Batch, y_fake: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The logits of N real and N generated images, each [N]."""
+def judge(D: Normalized[nn.Module], weights: Weights, batch: Batch, y_fake: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The logits of N real and N generated images, each [N], in float32 at least."""
     if D.uses_batch_statistics or weights is None:
         # apart: real and generated images have different statistics; and the author code counts two forwards
         return D(batch.x_real, batch.y_real, weights=weights), D(batch.x_fake, y_fake, weights=weights)
@@ -112,7 +112,7 @@ def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tenso
     return G_loss.detach()
 
 
-def shared_weights(network: Normalized, *, update: bool) -> Weights:
+def shared_weights(network: Normalized[Any], *, update: bool) -> Weights:
     """The network's weights for all forwards until its parameters change; None if each forward is to normalise for itself."""
     return None if network.iterates_per_forward else network.normalize(update=update)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from sngan.files import lock
 
 
 @contextmanager
@@ -17,10 +18,10 @@ def claimed_card(folder: Path, n_cards: int) -> Iterator[int]:
     The claim is a lock of a file, so that it ends with the process, however that ends.
     """
     for place in itertools.count():
-        with (folder / f"card-{socket.gethostname()}-{place}").open("w") as lock:
+        claim = lock(folder / f"card-{socket.gethostname()}-{place}")
+        if claim is not None:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield place % n_cards
+                yield place % n_cards
+            finally:
+                claim.release()
             return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sngan.files import read_json
+from sngan.processes import is_running
 from sngan.runs.folder import RESULT
 from sngan.runs.result import Status
 
@@ -33,13 +33,7 @@ class Outcome:
 
     def is_gone(self) -> bool:
         """Whether its process was one of this machine and is there no more."""
-        if self.host != socket.gethostname():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
+        return self.host == socket.gethostname() and not is_running(self.pid)
 
 
 def summary(outcomes: list[Outcome]) -> str:

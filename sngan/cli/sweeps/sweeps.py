@@ -28,6 +28,7 @@ from sngan.cli.sweeps.outcomes import Outcome, summary
 from sngan.cli.sweeps.output import Prefixed
 from sngan.errors import UserError
 from sngan.files import read_json, write_json
+from sngan.processes import ask_to_end
 from sngan.runs.folder import TRACEBACK
 from sngan.runs.result import ending, write_failure
 from sngan.signals import ECHO, Interrupted, StopRequest
@@ -123,8 +124,7 @@ class Sweep:
             told.append((signum, time.monotonic()))
             print(f"sngan: jobs that are running save and end ({len(running)}); the same again ends them at once", file=sys.stderr)
             for pid in running:
-                with suppress(OSError):
-                    os.kill(pid, signal.SIGTERM)
+                ask_to_end(pid)
 
         before = {signum: signal.signal(signum, receive) for signum in (signal.SIGINT, signal.SIGTERM)}
         try:

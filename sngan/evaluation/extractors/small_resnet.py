@@ -133,7 +133,7 @@ def _fidelity_class() -> type[FeatureExtractorBase]:
     """torch-fidelity's side of the network, registered there as `FIDELITY_NAME` on the first call."""
     from torch_fidelity import FeatureExtractorBase, register_feature_extractor
 
-    class SmallResNetFeatures(FeatureExtractorBase):
+    class SmallResNetFeatures(FeatureExtractorBase):  # type: ignore[misc]
         def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: Path | None = None, **_: Any):
             super().__init__(name, features_list)
             self.network = read(Path(feature_extractor_weights_path or SHIPPED)).eval()
