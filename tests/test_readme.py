@@ -79,7 +79,7 @@ def shrunk(words: list[str]) -> list[str]:
     if command == "benchmark":
         return [*words, *SHRUNK[1:3], *SMALL["cnn"], "variants=[textbook,norm_once]", "rounds=1", "device=cpu"]
     if command == "report":
-        return [*words, "neighbours=1"] if len(given) == 1 else words
+        return [*words, "neighbours=0"] if len(given) == 1 else words
     if command == "inspect":
         return words if "n=0" in given else [*words, "n=16"]
     if command == "evaluate":
@@ -106,7 +106,7 @@ def shrunk(words: list[str]) -> list[str]:
         return [*words, *extra, "seed=0"]
     if not any(word.startswith("run_dir=") for word in given) and not {"--help", "--cfg"} & set(given):
         plain = [word for word in given if not word.startswith("--config-dir") and word != "my_configs"]
-        extra.append(f"run_dir={folder(plain)}" if plain == given else "run_dir=runs/own")
+        extra.append(f"run_dir={folder(plain)}" if plain == given else f"run_dir=runs/own/{given[-1]}")
     return [*words, *extra]
 
 
