@@ -1,4 +1,4 @@
-"""What each system does in its own way: whether a process is there, how it is asked to end, how the disk is told to hold a file."""
+"""What each system does in its own way: asking whether a process is there and that it end, files held by the disk, output to nowhere."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def ask_to_end(pid: int) -> None:
     """Sends SIGTERM to a process that may be gone: it saves and ends. On Windows it ends at once, as there is no such request."""
     with suppress(OSError):
         os.kill(pid, signal.SIGTERM)
+
+
+def to_nowhere(descriptor: int) -> None:
+    """Lets what is written to a descriptor from now on go to the null device."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def flush(path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import sngan
+from sngan import registry
 from sngan.__main__ import main
 
 README = Path(__file__).parents[1] / "README.md"
@@ -137,6 +138,10 @@ def test_every_block_runs_as_it_stands_one_after_the_other(monkeypatch: pytest.M
         Image.fromarray(rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(f"pictures/{i}.png")
     np.savez("images.npz", images=rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8))
 
+    for group in registry.PACKAGES:
+        registry.names(group)
+    # what the README registers is forgotten at the end
+    monkeypatch.setattr(registry, "_builders", {group: dict(builders) for group, builders in registry._builders.items()})
     compose = sngan.compose
     monkeypatch.setattr(
         sngan, "compose", lambda words: compose([*words, *shrunk(["train", *words])[1 + len(words) :]]), raising=False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
+
+from sngan.processes import to_nowhere
 
 CLOSED = 128 + 13
 """The exit code of a program whose reader has left: 128 and the number of SIGPIPE."""
@@ -40,9 +41,7 @@ class Output:
             yield
         except BrokenPipeError:
             # what is said on the way out, and what still waits in the buffer, goes nowhere
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            to_nowhere(self._stream.fileno())
             raise SystemExit(CLOSED) from None
 
 

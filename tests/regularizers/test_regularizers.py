@@ -130,7 +130,7 @@ def test_spectral_regularization_is_half_the_sum_of_squared_norms(D: Normalized)
 
 
 def test_spectral_regularization_makes_one_power_iteration_at_each_update(D: Normalized) -> None:
-    D.follow_sigma()
+    follow_sigma(D)
     layer = D.network.conv
     layer.u.copy_(nn.functional.normalize(torch.randn(3).double(), dim=0))
     W, u = matrix(layer, layer.weight.detach()), layer.u.clone()

@@ -230,12 +230,12 @@ def test_a_file_that_is_not_the_manifests_is_damaged(config: Config, name: str) 
         open_checkpoint(path).file(name)
 
 
-@pytest.mark.parametrize("found", ["sngan-checkpoint-2", "sngan-checkpoint-4", None])
+@pytest.mark.parametrize("found", ["sngan-checkpoint-2", "sngan-checkpoint-5", None])
 def test_a_checkpoint_of_another_format_is_refused(config: Config, found: str | None) -> None:
     path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
     manifest = json.loads((path / "checkpoint.json").read_text())
     (path / "checkpoint.json").write_text(json.dumps({**manifest, "format": found}))
-    with pytest.raises(UserError, match=f"has format {found}, this version reads sngan-checkpoint-3"):
+    with pytest.raises(UserError, match=f"has format {found}, this version reads sngan-checkpoint-4 and sngan-checkpoint-3"):
         open_checkpoint(path)
 
 

@@ -167,12 +167,13 @@ def test_what_cannot_work_is_told_before_anything_runs(words: list[str], said: s
 
 def test_every_row_composes_and_is_published_as_in_the_paper(reproduced: Any) -> None:
     tables = reproduced.tables()
-    assert list(tables) == ["cifar10", "stl10", "table2", "adam_settings"]
+    assert list(tables) == ["cifar10", "stl10", "table2", "table2_small", "adam_settings"]
     for table in tables.values():
         for row in table.rows:
-            assert sngan.compose(row.overrides).steps == 100_000
+            steps = sngan.compose(row.overrides).steps
+            assert steps == 100_000 if table.name != "table2_small" else steps in (100, 500)
             assert row.published.keys() <= set(table.scores)
-    rows = {row.name: list(row.published.values()) for table in tables.values() for row in table.rows}
+    rows = {row.name: list(row.published.values()) for table in tables.values() if table.scores for row in table.rows}
     assert rows["cifar10_resnet"][:2] == rows["resnet spectral_norm"] == ["8.22 ± .05", "21.7 ± .21"]
     assert rows["stl10_resnet"][:2] == ["9.10 ± .04", "40.1 ± .50"]
     assert rows["cnn wgan_gp"] == ["6.68 ± .06", "40.2"]
@@ -183,7 +184,8 @@ def test_the_names_of_published_scores_are_those_that_the_protocols_give(reprodu
     sizes = {"cifar10": {"train": 50_000, "test": 10_000}, "stl10": {"train": 100_000, "test": 8_000}}
     for table in reproduced.tables().values():
         names = []
-        for protocol, more in (("paper", table.paper), ("standard", ())):
+        for protocol in table.protocols:
+            more = table.paper if protocol == "paper" else ()
             config = sngan.compose([*table.rows[0].overrides, f"protocol={protocol}", *more])
             assert config.protocol is not None
             given = {"reference": config.data.name, "n_available": sizes[config.data.name][config.protocol.reference]}

@@ -119,7 +119,7 @@ def test_float32_goes_where_the_textbook_goes(game: str) -> None:
 @pytest.mark.parametrize("game", FEW)
 def test_bfloat16_goes_the_same_way(game: str) -> None:
     """Adam gives a number of either sign the same length, so that rounding turns those near 0; a permuted gradient has the cosine 0."""
-    check_matrices(config_of([*FEW[game], "precision=bf16"]), steps=1, least=0.4)
+    check_matrices(config_of([*FEW[game], "precision=bf16"]), steps=1, least=0.3)
 
 
 def check_matrices(config: Config, *, steps: int, least: float) -> None:
