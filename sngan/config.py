@@ -52,7 +52,7 @@ Scale = Annotated[float | Literal["learned"], PlainValidator(_scale)]
 def _device(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
         return value
-    raise ValueError("input should be auto, cpu, cuda, cuda:N for the card of that number, or mps")
+    raise ValueError("input should be auto, cpu, cuda, cuda:N for the GPU of that number, or mps")
 
 
 Device = Annotated[str, PlainValidator(_device)]
@@ -76,7 +76,7 @@ class Component(Section, extra="allow"):
 
 
 class Network(Component):
-    """A player (name and options), and how its weights are normalised."""
+    """A network (name and options), and how its weights are normalised."""
 
     normalization: str
     scale: Scale
