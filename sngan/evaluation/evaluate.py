@@ -1,4 +1,4 @@
-"""Scoring after training: of checkpoints, of samples that lie somewhere, or of real images."""
+"""Scoring after training: of checkpoints, of samples in a folder or file, or of real images."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
 
 
 def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
-    """Scores of images as they are."""
+    """Scores images themselves, without a generator."""
     key, value = ("samples", str(request.samples)) if request.samples is not None else ("real", str(request.real))
     what = f"{key}={value}"
     if request.real is not None and request.data is None:
@@ -129,9 +129,9 @@ def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
     scorer = _scorer(request, request.data, spec, protocol, device, extractor=request.extractor)
     scored = scorer.score_images(images, protocol)
     if distributed.rank() == 0:
-        # real images of the other split are the floor themselves
-        floor = None if request.real not in (None, protocol.reference) else scorer.floor(protocol)
-        yield {"by": "evaluate", key: value, **scored, "floor": floor}
+        # real images of the other split are the real-data baseline themselves
+        baseline = None if request.real not in (None, protocol.reference) else scorer.floor(protocol)
+        yield {"by": "evaluate", key: value, **scored, "floor": baseline}
 
 
 def _scorer(

@@ -75,8 +75,8 @@ def value(run: Run, measure: Measure, which: Which) -> Value | None:
 
 
 def value_of(record: Record, name: str) -> Value:
-    """One of the record's scores; the floor has them in the same order, under the names of its own sample count."""
-    floors = list(record.floor.scores.values()) if record.floor else []
+    """One of the record's scores. The real-data baseline has them in the same order, named by its own sample count."""
+    baselines = list(record.floor.scores.values()) if record.floor else []
     place = list(record.scores).index(name)
-    floor = floors[place] if len(floors) == len(record.scores) else None
-    return Value(record.scores[name], record.deviations.get(name), record, floor)
+    baseline = baselines[place] if len(baselines) == len(record.scores) else None
+    return Value(record.scores[name], record.deviations.get(name), record, baseline)

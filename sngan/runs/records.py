@@ -17,8 +17,8 @@ class Read(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-class Floor(Read):
-    """What real images score."""
+class Baseline(Read):
+    """The real-data baseline: the scores of real images."""
 
     n: int
     split: str
@@ -39,7 +39,7 @@ class Record(Read):
     protocol: dict[str, Any] = {}
     reference: dict[str, Any] = {}
     extractor: dict[str, Any] = {}
-    floor: Floor | None = None
+    floor: Baseline | None = None
     device: str = ""
     versions: dict[str, str] = {}
     file: str = "metrics.jsonl"

@@ -23,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from sngan.cli.hydra_app import call_hydra, readable_errors
-from sngan.cli.sweeps.gpus import claimed_card
+from sngan.cli.sweeps.gpus import claimed_gpu
 from sngan.cli.sweeps.outcomes import Outcome, summary
 from sngan.cli.sweeps.output import Prefixed
 from sngan.errors import UserError
@@ -190,13 +190,13 @@ def run_sweep(command: str, words: list[str], task: Task, folder_of: Folder | No
 
 @contextmanager
 def _among_others(cfg: DictConfig, job: int, folder: Path) -> Iterator[None]:
-    """Inside, the job has a card of its own where there are several, and its lines on the terminal begin with its number."""
+    """Inside the block, the job has its own GPU if there are several, and its lines on the terminal begin with its number."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, between jobs: the parent passes it on
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(Prefixed(sys.stdout, f"[{job}] ")))
         stack.enter_context(redirect_stderr(Prefixed(sys.stderr, f"[{job}] ")))
         if cfg.get("device") in ("auto", "cuda") and torch.cuda.device_count() > 1:
-            cfg.device = f"cuda:{stack.enter_context(claimed_card(folder, torch.cuda.device_count()))}"
+            cfg.device = f"cuda:{stack.enter_context(claimed_gpu(folder, torch.cuda.device_count()))}"
         yield
 
 
