@@ -12,10 +12,10 @@ from sngan.report.settings import N_COLOURS, Setting
 from sngan.runs.run import Run
 
 FEWEST = 3
-"""Scores of a curve: a run's last and best checkpoint alone make none."""
+"""The fewest scores of a curve: more than those of the last and the best checkpoint."""
 
 Points = list[tuple[Any, Any]]
-"""Of steps and what a file has for them, numbers or not; a chart draws what is finite."""
+"""Steps with what a file has for them, numbers or not; a chart draws the finite ones."""
 
 APART = ("step", "sigma", "lr", "images_per_s")
 """Scalars that have a chart of their own, at the end."""
@@ -44,7 +44,7 @@ def curves_of_one(run: Run) -> list[Chart]:
 
 
 def _score_charts(run: Run) -> list[Chart | None]:
-    """A chart for each measure that was taken at several steps, with what real images score where as many of them were scored."""
+    """A chart for each measure with several steps, with the real-data baseline if it has the same number of images."""
     drawn = []
     found = dict.fromkeys(m for record in run.records for m in measures_of(record))
     for measure, title in titles(list(found)).items():
@@ -89,7 +89,7 @@ def _sigmas(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def curves_of_several(runs: Sequence[Run], of: Mapping[Path, Setting]) -> list[Chart]:
-    """A chart for each measure that was followed and each scalar, a curve for each run in the colour of its setting."""
+    """A chart for each measure with several steps and each scalar, a curve for each run in the colour of its setting."""
     drawn = []
     every = dict.fromkeys(m for run in runs for record in run.records for m in measures_of(record))
     for measure, title in titles(list(every)).items():

@@ -44,16 +44,16 @@ class Record(Read):
     versions: dict[str, str] = {}
     file: str = "metrics.jsonl"
     line: int | None = None
-    """Of the file."""
+    """The line number in the file."""
 
     @property
     def place(self) -> str:
-        """Where in the run folder it stands."""
+        """Its place in the run folder."""
         return self.file if self.line is None else f"{self.file}, line {self.line}"
 
 
 class Session(Read):
-    """One go at a run."""
+    """One session of a run."""
 
     device: str = ""
     versions: dict[str, str] = {}

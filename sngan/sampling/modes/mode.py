@@ -39,7 +39,7 @@ class Ask:
     config: Config
     seeds: tuple[int, ...]
     n: int
-    """Latents of each seed."""
+    """The number of latents of each seed."""
     labels: tuple[int, ...]
     """Classes that take turns; none for an unconditional generator."""
     out: Path
@@ -47,7 +47,7 @@ class Ask:
 
     @property
     def n_latents(self) -> int:
-        """Of all seeds."""
+        """The number of latents of all seeds."""
         return len(self.seeds) * self.n
 
     def generator(self, checkpoint: Checkpoint | None = None) -> Generator:
@@ -57,7 +57,7 @@ class Ask:
 
     @property
     def rounding(self) -> Rounding:
-        """Of the run's samples."""
+        """The rounding of the run's samples."""
         return rounding_for(self.config.data)
 
     def latents(self, G: Generator) -> Tensor:
@@ -107,18 +107,18 @@ class Mode(ABC):
 
 
 class Film(Mode):
-    """A mode whose pictures move."""
+    """A mode that makes a film."""
 
     endings: ClassVar[tuple[str, ...]] = (".gif", ".mp4")
     """Of the file that it writes."""
 
     @abstractmethod
     def frames(self, ask: Ask) -> int:
-        """How many `sheets` gives."""
+        """The number of frames in `sheets`."""
 
     @abstractmethod
     def sheets(self, ask: Ask) -> Iterator[Sheet]:
-        """The frames in time."""
+        """The frames, in order of time."""
 
     def check(self, ask: Ask) -> None:
         if ask.out.suffix not in self.endings:
