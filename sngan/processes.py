@@ -1,4 +1,4 @@
-"""What each system does in its own way: whether a process is there, how it is asked to end, how the disk is told to hold a file."""
+"""What differs between operating systems: whether a process exists, how it is asked to end, how a file is flushed to the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `sngan` can be told to do; each command is a module of this folder with a `main`."""
+"""The commands of `sngan`; each command is a module of this folder with a `main`."""
 
 COMMANDS = {
     "train": "train a GAN, or continue one",

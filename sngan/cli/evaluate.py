@@ -70,7 +70,7 @@ def table(record: Record) -> str:
 
 
 def steps_table(records: list[Record]) -> str:
-    """The scores of a run's checkpoints, a line each; the best of each score is marked."""
+    """The scores of a run's checkpoints, one line each; the best value of each score is marked."""
     names = list(records[0]["scores"])
     best = _best_steps(records)
     widths = [max(len(name), 12) for name in names]
@@ -107,7 +107,7 @@ def _rows(scores: dict[str, float], deviations: dict[str, float], protocol: dict
 
 
 def _parts(name: str, protocol: dict[str, Any]) -> str:
-    """What a deviation is over."""
+    """What a deviation is taken over."""
     if protocol["draws"] > 1:
         return f"{protocol['draws']} draws"
     return "random subsets" if name.startswith(("kid_", "kd_")) else f"{protocol['splits']} splits"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 CLOSED = 128 + 13
-"""The exit code of a program whose reader has left: 128 and the number of SIGPIPE."""
+"""The exit code of a program whose reader has left: 128 + the number of SIGPIPE."""
 
 
 class Output:
@@ -30,7 +30,7 @@ class Output:
             return self._stream.write(text)
 
     def flush(self) -> None:
-        """Sends what is written."""
+        """Flushes the stream."""
         with self._until_closed():
             self._stream.flush()
 

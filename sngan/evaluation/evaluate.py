@@ -27,7 +27,7 @@ from sngan.sampling.sampling import batch_norm, prepared
 Record = dict[str, Any]
 
 WORKERS = 2
-"""Processes that decode pictures where no data set of the config says how many."""
+"""Processes that decode pictures if no data set of the config sets their number."""
 
 
 def evaluate(request: Evaluate) -> Iterator[Record]:
@@ -85,7 +85,7 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
             # quick scores of a run may be of a step that is not saved, and have no hash
             if all(line.get(key) == value for key, value in how.items()) and line.get("generator", generator) == generator
         ]
-        # rank 0's file decides, or ranks could part ways
+        # rank 0's file decides for all ranks
         if distributed.from_first_rank(bool(request.all and known)):
             if distributed.rank() == 0:
                 yield known[-1]
@@ -137,7 +137,7 @@ def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
 def _scorer(
     request: Evaluate, data: Data | None, spec: ImageSpec, protocol: Protocol, device: torch.device, *, extractor: Component
 ) -> Scorer:
-    """What scores images of this spec as the request says, or else against the run's data."""
+    """The scorer for images of this spec, against the data in the request or else the run's data."""
     workers = WORKERS
     if request.against is not None:
         source, options = reference_at(request.against, spec.resolution)

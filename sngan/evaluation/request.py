@@ -11,7 +11,7 @@ from sngan.config import MOST_SAMPLES, Component, Data, Device, Protocol, Sectio
 
 
 class Evaluate(Section):
-    """What `sngan evaluate` is asked for; null takes what the run was trained with."""
+    """The request of `sngan evaluate`; null takes what the run was trained with."""
 
     run: Path | None
     checkpoint: Path | None

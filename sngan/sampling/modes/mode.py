@@ -1,4 +1,4 @@
-"""What every mode of `sngan sample` is to the rest of the program."""
+"""The interface of every mode of `sngan sample`."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class Mode(ABC):
     """One way to show what a checkpoint makes."""
 
     out: ClassVar[str]
-    """Where it goes when nothing is said."""
+    """The default of `out`."""
     n: ClassVar[int]
-    """Latents of a single seed when nothing is said."""
+    """The default number of latents of a single seed."""
     n_each: ClassVar[int] = 1
-    """Latents of each of several seeds when nothing is said."""
+    """The default number of latents of each of several seeds."""
     of_run: ClassVar[bool] = False
     """Whether it is about a run, and not one checkpoint."""
 
