@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def directions(config: Config) -> Sequence[Any]:
-    """Of each tensor in three steps of a game."""
+    """The comparison of each tensor over three steps of a game."""
     check_combination(config)
     return compared(config, lambda state, batch: train_step(state, game_of(config), batch))
 

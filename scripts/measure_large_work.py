@@ -37,7 +37,7 @@ from sngan.training.inputs import InputStream
 from sngan.training.step import Game
 
 BATCH = {"resolution": 8, "pictures": 64}
-"""Real images per update of D, where it is not what is measured; latents for G are twice as many."""
+"""Real images per discriminator update, where another size is measured; latents for G are twice as many."""
 STEPS_S = 60
 """Further steps are timed until so many seconds are over or there are enough."""
 

@@ -4,7 +4,7 @@ COMMANDS = {
     "train": "train a GAN, or continue one",
     "evaluate": "score a checkpoint",
     "sample": "write images made by a checkpoint",
-    "benchmark": "time a step of training, technique by technique",
+    "benchmark": "time a training step, technique by technique",
     "inspect": "look at the singular values of a checkpoint's weights",
     "report": "write one page about a run, or about several",
 }

@@ -28,7 +28,7 @@ class Evaluate(Section):
     data: Data | None
     """Reference images other than those the run was trained on."""
     against: Path | None
-    """The same from a folder of pictures or an .npz file."""
+    """Reference images from a folder of pictures or an .npz file."""
     format: Literal["table", "json"]
     device: Device
     plugins: tuple[str, ...]

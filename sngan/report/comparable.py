@@ -34,7 +34,7 @@ class Value(NamedTuple):
     number: float
     deviation: float | None
     record: Record
-    floor: float | None
+    baseline: float | None
 
 
 def measures(runs: Sequence[Run]) -> list[Measure]:

@@ -52,7 +52,7 @@ def _score_charts(run: Run) -> list[Chart | None]:
         if len(curve) < FEWEST:
             continue
         as_many = [r for r in run.records if measure in measures_of(r) and r.floor and r.floor.n == r.protocol.get("n")]
-        baseline = value_of(as_many[-1], measure.name).floor if as_many else None
+        baseline = value_of(as_many[-1], measure.name).baseline if as_many else None
         level = None if baseline is None else ("real images", baseline)
         drawn.append(chart(title, [Series(measure.name, curve, 0)], level=level, may_be_log=measure.smaller_is_better))
     return drawn

@@ -61,7 +61,7 @@ class Neighbours(NamedTuple):
     held_out: str
     """Which images are the real-data baseline."""
     samples: list[float]
-    floor: list[float]
+    baseline: list[float]
     first: list[Look]
     """The first samples, without any selection."""
     nearest: list[Look]
@@ -95,7 +95,7 @@ def neighbours(config: Config, spec: ImageSpec, samples: Tensor, device: torch.d
         extractor_sha256=scorer.extractor.sha256,
         held_out=held_out,
         samples=distance[:, 0].sort().values.tolist(),
-        floor=baseline.sort().values.tolist(),
+        baseline=baseline.sort().values.tolist(),
         first=[look(i) for i in range(min(n_shown, len(samples)))],
         nearest=[look(int(i)) for i in distance[:, 0].argsort(stable=True)[:n_shown]],
     )

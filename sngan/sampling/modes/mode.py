@@ -110,7 +110,7 @@ class Film(Mode):
     """A mode that makes a film."""
 
     endings: ClassVar[tuple[str, ...]] = (".gif", ".mp4")
-    """Of the file that it writes."""
+    """Suffixes of the files that it writes."""
 
     @abstractmethod
     def frames(self, ask: Ask) -> int:
