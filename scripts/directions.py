@@ -35,7 +35,7 @@ from sngan.training.combinations import check_combination  # noqa: E402
 from sngan.training.step import train_step  # noqa: E402
 
 COSINE, ERROR = 1 - 1e-8, 1e-4
-"""What a game is asked for: of the least cosine, and of the largest difference as a part of what Adam moves a tensor at most."""
+"""What a game must reach: the least cosine, and the largest difference as a fraction of the most that Adam can change a tensor."""
 
 
 def main() -> int:
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def directions(config: Config) -> Sequence[Any]:
-    """Of each tensor in three steps of a game."""
+    """The comparison of each tensor over three steps of a game."""
     check_combination(config)
     return compared(config, lambda state, batch: train_step(state, game_of(config), batch))
 
@@ -114,9 +114,9 @@ class Composer:
         """What a choice changes: a whole component, or some keys of a network."""
         composed = compose([*ASIDE, *choice]).model_dump(mode="json")
         change = {key: value for key, value in composed.items() if value != self._base[key] and key != "run_dir"}
-        for player in ("generator", "discriminator"):
-            if player in change and not any(word.startswith(f"{player}=") for word in choice):
-                change[player] = {key: value for key, value in change[player].items() if value != self._base[player].get(key)}
+        for network in ("generator", "discriminator"):
+            if network in change and not any(word.startswith(f"{network}=") for word in choice):
+                change[network] = {key: value for key, value in change[network].items() if value != self._base[network].get(key)}
         return change
 
 

@@ -3,7 +3,7 @@
     python scripts/large_work.py [--only 'batch *'] [--device cuda] [--out FILE]
     python scripts/large_work.py --quick                      # the same on small sizes, in a minute; only shown unless --out is given
 
-batch        one step of the paper's 32 px ResNet game, with one update of D
+batch        one step of the paper's 32 px ResNet game, with one discriminator update
 resolution   the same of the published ResNets at a small batch
 pictures     streaming a folder of 32 px PNG files, which are written first and removed afterwards
 

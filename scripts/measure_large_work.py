@@ -37,7 +37,7 @@ from sngan.training.inputs import InputStream
 from sngan.training.step import Game
 
 BATCH = {"resolution": 8, "pictures": 64}
-"""Real images per update of D, where it is not what is measured; latents for G are twice as many."""
+"""Real images per discriminator update, where another size is measured; latents for G are twice as many."""
 STEPS_S = 60
 """Further steps are timed until so many seconds are over or there are enough."""
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def step(*, batch: int, resolution: int, device: torch.device) -> dict[str, Any]:
-    """Steps of the ResNet game on random images, in float32 as they are written."""
+    """Training steps of the ResNets on random images, in float32 and eager mode."""
     setting = {
         "experiment": "cifar10_resnet",
         "batch": batch,
@@ -70,7 +70,7 @@ def step(*, batch: int, resolution: int, device: torch.device) -> dict[str, Any]
     spec = sngan.ImageSpec(resolution=resolution, channels=3, n_classes=0)
     state = initial_state(config, *build_networks(config, spec), device)
     game = Game(sngan.build("loss", config.loss), None, None, config.ema.decay)
-    play = build_engine(config.engine, state, game)
+    train = build_engine(config.engine, state, game)
     images = TensorImages(torch.randint(256, (batch, 3, resolution, resolution), dtype=torch.uint8))
     batches = Batches(images, spec, batch=batch, d_steps=1, seed=0, data=config.data, device=device)
     inputs = InputStream(config, state.G.network, batches, device)
@@ -79,7 +79,7 @@ def step(*, batch: int, resolution: int, device: torch.device) -> dict[str, Any]
     def one(number: int) -> tuple[float, float]:
         start, worked = time.perf_counter(), time.process_time()
         with precision(config.precision, device):
-            play(inputs(number))
+            train(inputs(number))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - start, time.process_time() - worked
@@ -107,7 +107,7 @@ def step(*, batch: int, resolution: int, device: torch.device) -> dict[str, Any]
 
 @contextmanager
 def kept_for_backward(*networks: nn.Module) -> Iterator[dict[str, int]]:
-    """Counts the bytes that forward keeps for backward, the networks' parameters aside: `now`, and the `most` that were held at once."""
+    """Counts the bytes that forward keeps for backward, without the networks' parameters: `now`, and the `most` that were held at once."""
     count = {"now": 0, "most": 0}
     holders: Counter[int] = Counter()
     parameters = {p.untyped_storage().data_ptr() for network in networks for p in trained(network)}

@@ -91,7 +91,9 @@ def benchmark(path: Path) -> str:
     record = read_json(path)
     s = record["setting"]
     game = f"G `{s['generator']}` and D `{s['discriminator']}` on `{s['data']}`, batch {s['batch']}, {s['g_batch']} latents for G, "
-    updates = f"{s['d_steps']} update{'s' * (s['d_steps'] > 1)} of D a step; medians of {record['rounds']} alternating rounds; "
+    updates = (
+        f"{s['d_steps']} discriminator update{'s' * (s['d_steps'] > 1)} a step; medians of {record['rounds']} alternating rounds; "
+    )
     columns = {name: [value(variant) for variant in record["variants"]] for name, value in VARIANT.items()}
     shown = {name: values for name, values in columns.items() if any(values)}
     return f"{game}{updates}{origin(record, path)}:\n\n{table(shown)}"
@@ -159,7 +161,7 @@ OF_PICTURES: dict[str, Column] = {
 }
 GROWTH: dict[str, tuple[str, dict[str, Column]]] = {
     "batch": (
-        "With the batch: the ResNet game at 32 px, one update of D a step, twice as many latents for G, float32, eager;",
+        "With the batch: the ResNet game at 32 px, one discriminator update a step, twice as many latents for G, float32, eager;",
         {"batch": lambda r: digits(r["size"]), **OF_STEPS},
     ),
     "resolution": (

@@ -52,7 +52,7 @@ Scale = Annotated[float | Literal["learned"], PlainValidator(_scale)]
 def _device(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
         return value
-    raise ValueError("input should be auto, cpu, cuda, cuda:N for the card of that number, or mps")
+    raise ValueError("input should be auto, cpu, cuda, cuda:N for the GPU of that number, or mps")
 
 
 Device = Annotated[str, PlainValidator(_device)]
@@ -65,38 +65,38 @@ class Section(BaseModel):
 
 
 class Component(Section, extra="allow"):
-    """Something built through the registry: its name, and its options as further keys."""
+    """Something that the registry builds: its name, and its options as further keys."""
 
     name: str
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the builder is given."""
+        """The arguments of the builder."""
         return dict(self.model_extra or {})
 
 
 class Network(Component):
-    """A player (name and options), and how its weights are normalised."""
+    """A network (name and options), and how its weights are normalised."""
 
     normalization: str
     scale: Scale
-    """Of the weights that spectral or weight norm gives; learned: a trained factor a layer, for weight norm a row (paper appendix E)."""
+    """A factor on the weights of spectral or weight norm; learned: a trained factor per layer, for weight norm per row (paper appendix E)."""
     exclude: tuple[str, ...]
     """Layers that keep their weights, by name or pattern."""
     power_iterations: PositiveInt
-    """Of spectral norm, at each update of sigma."""
+    """Power iterations of spectral norm at each update of sigma."""
     iterate_per: Literal["update", "forward"]
     """When spectral norm updates sigma: once per update of the weights (Algorithm 1), or in each forward (author code)."""
 
 
 class GeneratorNetwork(Network):
-    """G; batch norm is its own affair, so only weights can be normalised."""
+    """G. Its batch norm is part of the network, so only weight norms can be chosen."""
 
     normalization: Literal["none", "spectral", "weight"]
 
 
 class DiscriminatorNetwork(Network):
-    """D; spectral and weight norm are of its weights, the others of its activations."""
+    """D. Spectral and weight norm act on its weights, the others on its activations."""
 
     normalization: Literal["spectral", "weight", "batch", "layer", "instance", "group", "none"]
 
@@ -120,7 +120,7 @@ class Optimizer(Section):
     lr: PositiveFloat
     betas: tuple[Fraction, Fraction]
     decay: Literal["none", "linear"]
-    """`linear`: the learning rate falls to 0 at the last step, from step 0 on (author code)."""
+    """`linear`: the learning rate falls linearly from step 0 to 0 at the last step (author code)."""
 
 
 class EMA(Section):
@@ -139,30 +139,30 @@ class Keep(Section):
 
 
 Rounding = Literal["inverse", "nearest", "truncate"]
-"""Of images in [-1, 1] to 256 levels (`sngan.sampling.rounding`)."""
+"""How images in [-1, 1] are rounded to 256 levels (`sngan.sampling.rounding`)."""
 
 
 class Protocol(Section):
-    """How a score is taken; its parts are in the score's name and record."""
+    """How a score is measured; the score's name and record say all of it."""
 
     name: str
     n: Annotated[int, Field(ge=2, le=MOST_SAMPLES)]
-    """How many samples a draw."""
+    """Samples in a draw."""
     draws: Annotated[int, Field(ge=1, le=1000)]
-    """How many times; of more than one the mean is the score, and the deviation over the draws is shown."""
+    """Draws of n samples; the score is the mean over the draws, shown with its deviation if there are several."""
     reference: Literal["train", "test"]
     """The split of real images to compare with."""
     n_reference: Annotated[int, Field(ge=2)] | None
-    """How many images of it, the first ones; null: all."""
+    """The number of its images, from the first on; null: all."""
     metrics: Annotated[tuple[Literal["fid", "is", "kid", "precision_recall"], ...], Field(min_length=1)]
     splits: PositiveInt
-    """Into how many parts the samples of a draw are split for the Inception score."""
+    """Parts into which the samples of a draw are split for the Inception score."""
     n_precision_recall: Annotated[int, Field(ge=4)]
-    """Of how many samples and real images, the first ones, precision and recall are taken at most: their cost is the square of it."""
+    """The most samples and real images, from the first on, for precision and recall, whose cost grows with the square of it."""
     rounding: Literal["auto"] | Rounding
-    """Of samples to 256 levels; auto: what undoes the scaling of the run's real images. Records hold what it was."""
+    """How samples are rounded to 256 levels; auto: the inverse of the scaling of the run's real images. Records say which it was."""
     seed: Seed
-    """Of the samples' latents."""
+    """The seed of the samples' latents."""
 
 
 class Config(Section):
@@ -173,9 +173,9 @@ class Config(Section):
     seed: Seed
     steps: PositiveInt
     batch: Batch
-    """Real images, and as many fakes, per update of D; a sum over ranks."""
+    """Real images, and as many fakes, per discriminator update; the sum over ranks."""
     g_batch: Batch
-    """Latents per update of G; a sum over ranks."""
+    """Latents per generator update; the sum over ranks."""
     d_steps: PositiveInt
     conditional: bool
 
@@ -183,9 +183,9 @@ class Config(Section):
     discriminator: DiscriminatorNetwork
     loss: Component
     regularizer: Component
-    """What is added to the loss of D."""
+    """The penalty that is added to the loss of D."""
     weight_clip: PositiveFloat | None
-    """After each update of D its parameters are clipped to [-weight_clip, weight_clip] (Arjovsky et al. 2017)."""
+    """After each discriminator update, D's parameters are clipped to [-weight_clip, weight_clip] (Arjovsky et al. 2017)."""
     data: Data
     optimizer: Optimizer
     ema: EMA
@@ -193,7 +193,7 @@ class Config(Section):
     device: Device
     precision: Literal["fp32", "tf32", "bf16"]
     engine: Literal["auto", "eager", "compile", "graph", "compiled_graph"]
-    """How a step is run: as written, with compiled networks, as one CUDA graph, or as one graph of compiled networks."""
+    """How a training step is run: as written, with compiled networks, as one CUDA graph, or as one graph of compiled networks."""
 
     log_every: NonNegativeInt
     sample_every: NonNegativeInt
@@ -203,9 +203,9 @@ class Config(Section):
     resume: Literal["auto", "never", "force"]
 
     protocol: Protocol | None
-    """Of the full score at the end; null: the run is never scored."""
+    """The protocol of the full score at the end; null: the run is never scored."""
     quick: Protocol | None
-    """Of the scores during training."""
+    """The protocol of the scores during training."""
     extractor: Component
 
     plugins: tuple[str, ...]

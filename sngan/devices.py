@@ -12,10 +12,10 @@ from sngan.errors import UserError
 
 
 def resolve(device: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` names; a card becomes the current one.
+    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` names; a GPU becomes the current one.
 
-    `auto` is CUDA, then MPS, then the CPU; `cuda` is the first card, under torchrun that of the local rank. `UserError` for one that is
-    not there.
+    `auto` is CUDA, then MPS, then the CPU; `cuda` is the first GPU, under torchrun that of the local rank. Raises `UserError` for a
+    device that does not exist.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     kind = next(name for name, there in available.items() if there) if device == "auto" else device.partition(":")[0]
@@ -25,18 +25,18 @@ def resolve(device: str) -> torch.device:
     if kind != "cuda":
         return torch.device(kind)
     local_rank = os.environ.get("LOCAL_RANK", "0")
-    number, n_cards = int(device.partition(":")[2] or local_rank), torch.cuda.device_count()
-    if number >= n_cards:
-        raise UserError(f"device={device}: there are cards 0 to {n_cards - 1}, and number {number} is asked for")
+    number, n_gpus = int(device.partition(":")[2] or local_rank), torch.cuda.device_count()
+    if number >= n_gpus:
+        raise UserError(f"device={device}: there are GPUs 0 to {n_gpus - 1}, and number {number} is asked for")
     if number != int(local_rank) and "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UserError(f"device={device}: under torchrun each rank has a card of its own; use device=cuda")
-    card = torch.device("cuda", number)
-    torch.cuda.set_device(card)
-    return card
+        raise UserError(f"device={device}: under torchrun each rank has a GPU of its own; use device=cuda")
+    gpu = torch.device("cuda", number)
+    torch.cuda.set_device(gpu)
+    return gpu
 
 
 def describe(device: torch.device) -> str:
-    """The device in words, for records: the card's name, or the processor's with its number of threads."""
+    """The device in words, for records: the GPU's name, or the processor's with its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":

@@ -1,7 +1,7 @@
-"""Several processes, one game: ranks, gradient averaging, broadcast. Without torchrun every function is a no-op on one process.
+"""Several processes that train together: ranks, gradient averaging, broadcast. Without torchrun every function is a no-op on one process.
 
 Gradients are averaged by one call between backward and step rather than by a wrapper module, because a GAN runs D in ways that the
-wrapper needs exceptions for: twice a backward, with its weights swapped, without its own gradients.
+wrapper does not expect: twice before a backward, with other weights in place of its own, without gradients of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes play together."""
+    """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -89,7 +89,7 @@ def from_first_rank(value: Value) -> Value:
 
 @contextmanager
 def first_rank_first() -> Iterator[None]:
-    """Rank 0 goes through the block before the others enter it: it downloads what they then find."""
+    """Rank 0 runs the block before the others enter it, so that it downloads what they then find."""
     if world_size() > 1 and rank() > 0:
         dist.barrier()
     yield
@@ -107,5 +107,5 @@ def gathered(value: Value) -> list[Value]:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether any rank says so; all ranks get the same answer."""
+    """Whether the flag is set on any rank; all ranks get the same answer."""
     return any(gathered(flag))

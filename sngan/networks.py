@@ -18,7 +18,7 @@ from sngan.regularizers.regularizer import Regularizer
 def build_networks(config: Config, spec: ImageSpec) -> tuple[Normalized[Generator], Normalized[nn.Module]]:
     """G and D for these images, on the CPU, with initial weights that depend on `config.seed` alone.
 
-    Raises `UserError` when they cannot be made for this size of image, or not be normalised as asked.
+    Raises `UserError` if they cannot be built for this image size, or not normalised as asked.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -28,16 +28,16 @@ def build_networks(config: Config, spec: ImageSpec) -> tuple[Normalized[Generato
 def build_generator(config: Config, spec: ImageSpec) -> Normalized[Generator]:
     """G for these images, with initial weights from torch's global generator."""
     G: Generator = build("generator", config.generator, spec)
-    return normalized(G, config.generator, player="generator")
+    return normalized(G, config.generator, role="generator")
 
 
 def build_discriminator(config: Config, spec: ImageSpec) -> Normalized[nn.Module]:
-    """D for these images, with what the regulariser tracks on it, and initial weights from torch's global generator."""
+    """D for these images, with the buffers that the regulariser needs, and initial weights from torch's global generator."""
     norm = activation_norm(config.discriminator.normalization)
     network: nn.Module = build("discriminator", config.discriminator, spec, norm)
     if config.discriminator.normalization in ("instance", "group"):
         _try(network, spec)
-    D = normalized(network, config.discriminator, player="discriminator")
+    D = normalized(network, config.discriminator, role="discriminator")
     regularizer: Regularizer | None = build("regularizer", config.regularizer)
     if regularizer and regularizer.follows_sigma:
         follow_sigma(D)
@@ -45,7 +45,7 @@ def build_discriminator(config: Config, spec: ImageSpec) -> Normalized[nn.Module
 
 
 def _try(network: nn.Module, spec: ImageSpec) -> None:
-    """Shows D two grey images, so that a norm that has nothing to normalise on their maps says so now."""
+    """Runs D on two grey images, so that a norm with a single value to normalise raises its error now."""
     y = torch.zeros(2, dtype=torch.int64) if spec.n_classes else None
     with torch.no_grad():
         network(torch.zeros(2, spec.channels, spec.resolution, spec.resolution), y)

@@ -1,4 +1,4 @@
-"""Where gradients and moments meet an optimiser: the only place, because what meets there must be laid out alike.
+"""The only place where gradients and moments meet an optimiser, because their memory layouts must agree.
 
 Fused kernels walk raw memory. A gradient or a moment in another memory order than its parameter's would be applied permuted, without a
 word on a CPU, and is refused on a GPU; one of another shape would be read and written past its end. Both are made to fit, or refused, here.
@@ -22,7 +22,7 @@ def adam(network: nn.Module, options: Optimizer, device: torch.device) -> torch.
     """Adam (Kingma & Ba 2015) for the parameters of `network` that are trained, its update one fused kernel."""
     # the rate is a tensor so that a schedule fills it in place, which captured and compiled steps need
     lr = torch.tensor(options.lr, device=device)
-    on_gpu = device.type == "cuda"  # where a step may be captured
+    on_gpu = device.type == "cuda"  # the step may be captured there
     return torch.optim.Adam(trained(network), lr=lr, betas=options.betas, fused=True, capturable=on_gpu)
 
 

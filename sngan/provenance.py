@@ -13,14 +13,14 @@ RECORDED = ("sngan", "torch", "torchvision", "torch-fidelity", "numpy", "hydra-c
 
 
 def sha256_of(path: Path) -> str:
-    """Of the whole file, in hexadecimal."""
+    """The sha256 of the whole file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that can move a result, by name."""
+    """Python's version and those of the packages that can change a result, by name."""
     return {"python": platform.python_version(), **{name: _version(name) for name in RECORDED}}
 
 

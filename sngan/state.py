@@ -17,7 +17,7 @@ from sngan.optimizer import adam
 
 @dataclass
 class TrainState:
-    """The two players, the averaged generator, their optimisers, and how many steps are done."""
+    """The two networks, the averaged generator, the optimisers, and the number of finished steps."""
 
     G: Normalized[Generator]
     D: Normalized[nn.Module]
@@ -27,11 +27,11 @@ class TrainState:
     step: int = 0
 
     def networks(self) -> dict[str, nn.Module]:
-        """By the names of their files in a checkpoint."""
+        """The networks by the names of their files in a checkpoint."""
         return {"generator": self.G_ema.network, "generator_raw": self.G.network, "discriminator": self.D.network}
 
     def is_finite(self) -> bool:
-        """Whether every weight and statistic is; waits for the device."""
+        """Whether every weight and statistic is finite; waits for the device."""
         tensors = [t for network in self.networks().values() for t in network.state_dict().values() if t.is_floating_point()]
         return bool(torch.stack([t.isfinite().all() for t in tensors]).all())
 

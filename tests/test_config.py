@@ -32,7 +32,7 @@ def test_a_config_is_frozen(tiny: Tiny) -> None:
         ({"steps": "10"}, "steps=10: input should be a valid integer"),
         ({"batch": True}, "batch=True: input should be a valid integer"),
         ({"seed": -1}, "seed=-1: input should be greater than or equal to 0"),
-        ({"device": "tpu"}, "device=tpu: input should be auto, cpu, cuda, cuda:N for the card"),
+        ({"device": "tpu"}, "device=tpu: input should be auto, cpu, cuda, cuda:N for the GPU"),
         (
             {"optimizer": {"lr": 1e-3, "betas": [0.0, 1.0], "decay": "none"}},
             r"optimizer\.betas\.1=1\.0: input should be less than 1",

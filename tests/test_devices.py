@@ -24,7 +24,7 @@ def test_a_card_is_chosen_by_number_and_becomes_the_current_one(asked: str, numb
 
 
 def test_a_card_that_is_not_there_is_refused(two_cards: list[torch.device]) -> None:
-    with pytest.raises(UserError, match="device=cuda:2: there are cards 0 to 1"):
+    with pytest.raises(UserError, match="device=cuda:2: there are GPUs 0 to 1"):
         devices.resolve("cuda:2")
 
 
@@ -32,5 +32,5 @@ def test_each_rank_has_the_card_of_its_number_and_no_other(two_cards: list[torch
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert devices.resolve("auto") == torch.device("cuda", 1)
-    with pytest.raises(UserError, match="under torchrun each rank has a card of its own"):
+    with pytest.raises(UserError, match="under torchrun each rank has a GPU of its own"):
         devices.resolve("cuda:0")

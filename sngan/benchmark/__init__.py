@@ -1,4 +1,4 @@
-"""How fast a step of training is, and what makes it so."""
+"""How fast a training step is, and what each technique adds to the speed."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Times the variants against each other, in one process, in turn."""
+"""Times the variants against each other, in turn, in one process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from sngan import devices
 from sngan.benchmark.measures import fewer, flops, kernel_calls, norm_seconds, peak_flops, peak_memory, seconds
 from sngan.benchmark.request import Benchmark
-from sngan.benchmark.variants import Player, Variant, ladder
+from sngan.benchmark.variants import Contender, Variant, ladder
 from sngan.data.images import Source, game_spec
 from sngan.errors import UserError, nearest
 from sngan.provenance import versions
@@ -25,23 +25,23 @@ from sngan.training.engine import WARMUP_STEPS
 Record = dict[str, Any]
 
 SHORTEST_S = 0.3
-"""A timing takes at least so long: as many steps in a row as that needs."""
+"""The shortest timing; it takes as many steps in a row as that needs."""
 
 
 def benchmark(request: Benchmark) -> Iterator[Record]:
-    """Gives a record for each variant, in the order of the ladder:
+    """Yields a record for each variant, in the order of the ladder:
 
         name, adds, engine, precision
-        seconds, images_per_s    a step, the median of `rounds` timings; real images that D sees a second
-        ratio                    how many times as fast as the textbook's loop, None if that was left out
-        kernels                  launches a step on a GPU, operations on a CPU; None for compiled code on a CPU
-        flops, of_peak           floating-point operations a step as counted from the shapes, and the speed this makes as a fraction of
-                                 what the device reaches in large products of the same precision
-        memory_mb                peak of a step beyond networks and images
-        spectral_norm_share      of the time of a step, when it is done alone; data_share: the same of making the inputs, which worker
-                                 processes may do meanwhile
+        seconds, images_per_s    of a step, the median of `rounds` timings; real images that D sees per second
+        ratio                    the speed relative to the textbook's loop, None if that was left out
+        kernels                  launches per step on a GPU, operations on a CPU; None for compiled code on a CPU
+        flops, of_peak           floating-point operations per step, counted from the shapes, and their rate as a fraction of the rate that
+                                 the device reaches in large products of the same precision
+        memory_mb                peak memory of a step, without networks and images
+        spectral_norm_share      time of spectral norm alone as a fraction of a step; data_share: the same for the inputs, which worker
+                                 processes may prepare during the step
 
-    All variants train for real, on the request's images. Raises `UserError` before anything is timed.
+    All variants really train, on the request's images. Raises `UserError` before anything is timed.
     """
     device = devices.resolve(request.device)
     _check(request)
@@ -55,25 +55,25 @@ def benchmark(request: Benchmark) -> Iterator[Record]:
         )
     with ExitStack() as opened:
         bar = opened.enter_context(tqdm(total=len(variants) * (request.rounds + 1), disable=None, leave=False, file=sys.stderr))
-        players, known = [], []
+        contenders, known = [], []
         for variant in variants:
             bar.set_description(f"warming up {variant.name}")
-            player = opened.enter_context(closing(Player(variant, request, spec, images, device)))
-            known.append(_once(player))
-            players.append(player)
+            contender = opened.enter_context(closing(Contender(variant, request, spec, images, device)))
+            known.append(_once(contender))
+            contenders.append(contender)
             bar.update()
-        times: list[list[float]] = [[] for _ in players]
-        in_a_row = max(1, round(SHORTEST_S / seconds(players[-1].step, device)))
+        times: list[list[float]] = [[] for _ in contenders]
+        in_a_row = max(1, round(SHORTEST_S / seconds(contenders[-1].step, device)))
         for _ in range(request.rounds):
-            for player, measured in zip(players, times, strict=True):
-                bar.set_description(f"timing {player.variant.name}")
-                measured.append(seconds(player.step, device, times=in_a_row))
+            for contender, measured in zip(contenders, times, strict=True):
+                bar.set_description(f"timing {contender.variant.name}")
+                measured.append(seconds(contender.step, device, times=in_a_row))
                 bar.update()
         peaks = {kind: peak_flops(kind, device) for kind in {variant.precision for variant in variants}}
         medians = [statistics.median(measured) for measured in times]
         textbook = medians[0] if variants[0].name == "textbook" else None
-        for player, facts, median in zip(players, known, medians, strict=True):
-            yield _record(request, player, facts, median, textbook, peaks[player.variant.precision])
+        for contender, facts, median in zip(contenders, known, medians, strict=True):
+            yield _record(request, contender, facts, median, textbook, peaks[contender.variant.precision])
 
 
 def _check(request: Benchmark) -> None:
@@ -96,31 +96,35 @@ def _chosen(request: Benchmark, variants: list[Variant]) -> list[Variant]:
     return [variant for variant in variants if not request.variants or variant.name in request.variants]
 
 
-def _once(player: Player) -> Record:
-    """Warms up, and measures what needs no repetition."""
-    variant, device = player.variant, player.device
-    inputs = player.inputs()
-    # the first steps of a GPU's graph are as written, and their memory is that of the captured step
-    memory = peak_memory(lambda: player.play(inputs), device) if device.type == "cuda" or variant.engine == "eager" else None
+def _once(contender: Contender) -> Record:
+    """Warms up, and measures what one run determines."""
+    variant, device = contender.variant, contender.device
+    inputs = contender.inputs()
+    # the first steps of a CUDA graph run uncaptured, and use as much memory as the captured step
+    memory = (
+        peak_memory(lambda: contender.train_step(inputs), device) if device.type == "cuda" or variant.engine == "eager" else None
+    )
     if variant.engine != "eager":
         for _ in range(WARMUP_STEPS + 1 if device.type == "cuda" else 1):
-            player.play(inputs)
+            contender.train_step(inputs)
         if memory is None:
-            memory = peak_memory(lambda: player.play(inputs), device)
-    # the same step as it is written has the same operations
+            memory = peak_memory(lambda: contender.train_step(inputs), device)
+    # the same step in eager mode has the same operations
     written = replace(variant, engine="eager", precision="fp32")
-    with closing(Player(written, player.config, player.spec, player.images, device)) as counted:
-        operations = flops(counted.play, inputs)
-    few = inputs if device.type == "cuda" else fewer(inputs, 2, 2)  # as many calls, and sooner
+    with closing(Contender(written, contender.config, contender.spec, contender.images, device)) as counted:
+        operations = flops(counted.train_step, inputs)
+    few = inputs if device.type == "cuda" else fewer(inputs, 2, 2)  # as many calls, in less time
     return {
-        "kernels": kernel_calls(lambda: player.play(few), device, compiled=variant.engine != "eager"),
+        "kernels": kernel_calls(lambda: contender.train_step(few), device, compiled=variant.engine != "eager"),
         "flops": operations,
         "memory_mb": memory,
     }
 
 
-def _record(request: Benchmark, player: Player, facts: Record, step_s: float, textbook_s: float | None, peak: float) -> Record:
-    variant, device = player.variant, player.device
+def _record(
+    request: Benchmark, contender: Contender, facts: Record, step_s: float, textbook_s: float | None, peak: float
+) -> Record:
+    variant, device = contender.variant, contender.device
     return {
         "name": variant.name,
         "adds": variant.adds,
@@ -131,8 +135,8 @@ def _record(request: Benchmark, player: Player, facts: Record, step_s: float, te
         "ratio": textbook_s / step_s if textbook_s else None,
         **facts,
         "of_peak": facts["flops"] / step_s / peak,
-        "spectral_norm_share": norm_seconds(player.state.D, device, d_steps=request.d_steps) / step_s,
-        "data_share": statistics.median(seconds(player.inputs, device) for _ in range(5)) / step_s,
+        "spectral_norm_share": norm_seconds(contender.state.D, device, d_steps=request.d_steps) / step_s,
+        "data_share": statistics.median(seconds(contender.inputs, device) for _ in range(5)) / step_s,
     }
 
 

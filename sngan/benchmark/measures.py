@@ -1,4 +1,4 @@
-"""What is measured of a step beside its time."""
+"""What is measured of a training step: its time, operations, kernels and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sngan.training.step import Inputs
 
 
 def seconds(task: Callable[[], object], device: torch.device, *, times: int = 1) -> float:
-    """Of one call, by the clock, of so many in a row; the device is done before and after."""
+    """Wall-clock seconds per call over `times` calls in a row; waits for the device before and after."""
     wait(device)
     start = time.perf_counter()
     for _ in range(times):
@@ -30,23 +30,23 @@ def seconds(task: Callable[[], object], device: torch.device, *, times: int = 1)
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Waits until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-def flops(play: Callable[[Inputs], object], inputs: Inputs) -> float:
-    """Floating-point operations of a step of convolutions and matrix products, forward and backward.
+def flops(step: Callable[[Inputs], object], inputs: Inputs) -> float:
+    """Floating-point operations of a step in convolutions and matrix products, forward and backward.
 
-    They are affine in the two batch sizes, so three steps of a few images tell. Source of the counts: `torch.utils.flop_counter`.
+    They are affine in the two batch sizes, so three steps of a few images determine them. Source of the counts: `torch.utils.flop_counter`.
     """
 
     def count(n: int, m: int) -> float:
         counter = FlopCounterMode(display=False)
         with counter:
-            play(fewer(inputs, n, m))
+            step(fewer(inputs, n, m))
         return float(counter.get_total_flops())
 
     n, m = inputs.z_D.shape[1], len(inputs.z_G)
@@ -55,7 +55,7 @@ def flops(play: Callable[[Inputs], object], inputs: Inputs) -> float:
 
 
 def fewer(inputs: Inputs, n: int, m: int) -> Inputs:
-    """Inputs of the same kind with n images for each update of D and m latents for G's."""
+    """Inputs of the same kind with n images for each discriminator update and m latents for the generator update."""
     x_real, y_real, z_D, y_D, epsilon, z_G, y_G = inputs
 
     def of_D(t: Tensor | None) -> Any:
@@ -68,7 +68,7 @@ def fewer(inputs: Inputs, n: int, m: int) -> Inputs:
 
 
 class _CountOperations(TorchDispatchMode):
-    """Counts what is computed: operations that give no view."""
+    """Counts the operations that compute something, that is, do not return a view."""
 
     n = 0
 
@@ -78,7 +78,7 @@ class _CountOperations(TorchDispatchMode):
 
 
 def kernel_calls(step: Callable[[], object], device: torch.device, *, compiled: bool) -> int | None:
-    """On a GPU the kernels of a step, on a CPU its operations; None for compiled code on a CPU, which does not tell."""
+    """The kernels of a step on a GPU, its operations on a CPU; None for compiled code on a CPU, where they cannot be counted."""
     if device.type == "cuda":
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=True) as profiled:
             step()
@@ -93,7 +93,7 @@ def kernel_calls(step: Callable[[], object], device: torch.device, *, compiled: 
 
 
 def peak_memory(step: Callable[[], object], device: torch.device) -> float | None:
-    """MB that a step needs beyond the networks and the images; None where the device does not tell."""
+    """MB that a step needs beyond the networks and the images; None on a device that cannot measure it."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -113,7 +113,7 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> float | Non
 
 
 def peak_flops(kind: str, device: torch.device) -> float:
-    """Floating-point operations a second that the device reaches at its best, in large matrix products and in large 3x3 convolutions."""
+    """The most floating-point operations per second that the device reaches in large matrix products and large 3x3 convolutions."""
     size, images = (8192, 1024) if device.type == "cuda" else (1024, 32)
     a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
     x = torch.randn(images, 256, 16, 16, device=device).to(memory_format=torch.channels_last)
@@ -131,7 +131,7 @@ def peak_flops(kind: str, device: torch.device) -> float:
 
 
 def norm_seconds(D: Normalized[nn.Module], device: torch.device, *, d_steps: int) -> float:
-    """Of spectral norm in a step: W / sigma of all layers and the gradient through it, as often as a step makes them, alone."""
+    """Seconds of spectral norm alone in a step: W / sigma of all layers and its gradient, as often as a step computes them."""
     layers = [module for module in D.network.modules() if isinstance(module, LAYERS)]
 
     def normalized(update: bool) -> list[Tensor]:
@@ -144,7 +144,7 @@ def norm_seconds(D: Normalized[nn.Module], device: torch.device, *, d_steps: int
         torch.autograd.grad(normalized(update=True), parameters, gradients)
 
     once = seconds(forward_and_backward, device, times=3)
-    if D.vectors is None:  # torch's: in each of two forwards of an update, and in G's
+    if D.vectors is None:  # torch's norm: in both forwards of a discriminator update, and in the generator update
         return (2 * d_steps + 1) * once
     with torch.no_grad():
         return d_steps * once + seconds(lambda: normalized(update=False), device, times=3)

@@ -1,4 +1,4 @@
-"""What `sngan benchmark` is asked for."""
+"""The request of `sngan benchmark`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sngan.config import Config
 
 
 class Benchmark(Config):
-    """What `sngan benchmark` is asked for: a game, and how it is timed."""
+    """The request of `sngan benchmark`: a game, and how it is timed."""
 
     rounds: Annotated[int, Field(ge=1, le=1000)]
     """Timings of each variant, in turn with the others."""
     variants: tuple[str, ...]
-    """By name; (): all."""
+    """Variants by name; (): all."""
     format: Literal["table", "json"]
     out: Path | None
-    """A file for the record of it all."""
+    """A file for the whole record."""

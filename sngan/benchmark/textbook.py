@@ -1,4 +1,4 @@
-"""The loop as most codes write it: what every technique of this project is measured against."""
+"""The training loop as most codes write it, against which every technique of this project is measured."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from sngan.training.step import Game, Inputs, judge, shared_weights, update_aver
 
 
 def with_torch_spectral_norm(D: nn.Module) -> nn.Module:
-    """D with torch's spectral norm on every layer: an iteration in each forward, layer by layer."""
+    """D with torch's spectral norm on every layer: a power iteration in each forward, layer by layer."""
     for layer in [module for module in D.modules() if isinstance(module, LAYERS)]:
         spectral_norm(layer)
     return D
 
 
 class TextbookStep:
-    """d_steps updates of D and one of G, by `backward` and `step`.
+    """d_steps discriminator updates and one generator update, by `backward` and `step`.
 
-    With `one_forward` real and generated images go through D together, with `frozen` D gets no gradient in G's update, and with
-    `grouped` the fakes of all updates come from one forward; without them it is what a textbook has.
+    With `one_forward` real and generated images go through D together, with `frozen` D gets no gradient in the generator
+    update, and with `grouped` the fakes of all updates come from one forward. Without these options it is a textbook's step.
     """
 
     def __init__(self, state: TrainState, game: Game, *, one_forward: bool, frozen: bool, grouped: bool):
@@ -82,7 +82,7 @@ class TextbookStep:
 
 
 class LoaderInputs:
-    """What a step consumes, with the real images from a `DataLoader` that makes a float image of a picture at a time."""
+    """The inputs of a step, with real images from a `DataLoader` that converts them to float one at a time."""
 
     def __init__(self, config: Config, images: Images, G: Generator, device: torch.device):
         self.config, self.device = config, device

@@ -1,4 +1,4 @@
-"""The ladder: the textbook's loop, and each technique added to the ones before it."""
+"""The ladder of variants: the textbook's loop, then one more technique at each rung."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sngan.training.step import Game, Inputs
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to train: its name, what it adds to the one before it, and all that it has."""
+    """A way to train: its name, what it adds to the variant before it, and everything it uses."""
 
     name: str = "textbook"
     adds: str = "torch's spectral norm, D on real and on generated images, float32, plain Adam, a DataLoader"
@@ -43,7 +43,7 @@ class Variant:
 
 
 def ladder(device: torch.device) -> list[Variant]:
-    """The variants that make sense on the device, the slowest first as a rule."""
+    """The variants that make sense on the device, usually the slowest first."""
     on_gpu = device.type == "cuda"
     rungs: list[tuple[bool, dict[str, object]]] = [
         (True, {"name": "norm_once", "adds": "W / sigma once for each version of the weights", "norm_once": True}),
@@ -68,14 +68,14 @@ def ladder(device: torch.device) -> list[Variant]:
     return variants
 
 
-class Player:
-    """A variant at play: a state of its own, and `step()` that makes its inputs and plays them."""
+class Contender:
+    """A variant in the comparison: it has its own training state, and `step()` makes inputs and trains on them."""
 
     def __init__(self, variant: Variant, config: Config, spec: ImageSpec, images: Images, device: torch.device):
         self.variant, self.config, self.spec, self.images, self.device = variant, config, spec, images, device
         self.state = _state(variant, config, spec, device)
         self.game = Game(build("loss", config.loss), None, None, config.ema.decay)
-        self._play = self._way_to_play()
+        self._train_step = self._engine()
         self._batches: Batches | None = None
         self.inputs: Callable[[], Inputs]
         if variant.resident:
@@ -88,20 +88,20 @@ class Player:
             self.inputs = LoaderInputs(config, images, self.state.G.network, device)
 
     def step(self) -> None:
-        """Plays one step, inputs and all."""
-        self.play(self.inputs())
+        """One training step, including its inputs."""
+        self.train_step(self.inputs())
 
-    def play(self, inputs: Inputs) -> None:
-        """Plays one step on these inputs."""
+    def train_step(self, inputs: Inputs) -> None:
+        """One training step on these inputs."""
         with precision(self.variant.precision, self.device):  # type: ignore[arg-type]
-            self._play(inputs)
+            self._train_step(inputs)
 
     def close(self) -> None:
-        """Ends what the inputs have started."""
+        """Ends the processes that load the inputs."""
         if self._batches:
             self._batches.close()
 
-    def _way_to_play(self) -> engine.Engine:
+    def _engine(self) -> engine.Engine:
         variant = self.variant
         if variant.engine != "eager" or variant.precision != "fp32":
             return engine.build(variant.engine, self.state, self.game)

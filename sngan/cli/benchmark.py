@@ -1,4 +1,4 @@
-"""`sngan benchmark`: times a step of training, technique by technique."""
+"""`sngan benchmark`: times a training step, technique by technique."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _benchmark(cfg: DictConfig) -> None:
 
 
 def table(records: list[Record], common: Record) -> str:
-    """The variants under each other, and how they were measured."""
+    """A table of the variants, and how they were measured."""
     setting = common["setting"]
     rows = [["", "ms a step", "images/s", "ratio", "kernels", "GFLOP", "of peak", "MB", "sigma", "data"]]
     for r in records:

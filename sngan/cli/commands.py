@@ -1,10 +1,10 @@
-"""What `sngan` can be told to do; each command is a module of this folder with a `main`."""
+"""The commands of `sngan`; each command is a module of this folder with a `main`."""
 
 COMMANDS = {
     "train": "train a GAN, or continue one",
     "evaluate": "score a checkpoint",
     "sample": "write images made by a checkpoint",
-    "benchmark": "time a step of training, technique by technique",
+    "benchmark": "time a training step, technique by technique",
     "inspect": "look at the singular values of a checkpoint's weights",
     "report": "write one page about a run, or about several",
 }

@@ -1,4 +1,4 @@
-"""From a composed DictConfig to the typed config: where hydra ends."""
+"""From a composed DictConfig to the typed config; nothing behind it knows hydra."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
 
 def train_config(cfg: DictConfig, overrides: Sequence[str]) -> Config:
-    """The typed config of a training run; its folder is named from the config where none is given."""
+    """The typed config of a training run; its folder is named from the config if none is given."""
     return typed(Config, run_values(cfg, overrides))
 
 
@@ -62,7 +62,7 @@ def import_plugin(module: str) -> None:
     sys.path.insert(0, os.getcwd())  # a console script does not look there
     try:
         importlib.import_module(module)
-    except Exception as error:  # a plugin is somebody's program, and may fail in any way
+    except Exception as error:  # a plugin is foreign code and may raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"plugins={module}: {reason}; it must be a module that can be imported from here") from None
     finally:

@@ -49,7 +49,7 @@ def _evaluate(cfg: DictConfig) -> None:
 
 
 def table(record: Record) -> str:
-    """A score record as text: each score under its full name, and how it was taken."""
+    """A score record as text: each score under its full name, and how it was measured."""
     reference, extractor, protocol = record["reference"], record["extractor"], record["protocol"]
     if "step" in record:
         lines = [f"step {record['step']}, {record['weights']} weights, batch norm {record['batch_norm']}"]
@@ -58,10 +58,10 @@ def table(record: Record) -> str:
         lines = [f"images of {record['samples']}" if "samples" in record else f"real {record['real']} images"]
         made = f"{_times(protocol)} images"
     lines += _rows(record["scores"], record["deviations"], protocol)
-    floor = record.get("floor")
-    if floor:
-        lines.append(f"{floor['n']} real {floor['split']} images score")
-        lines += _rows(floor["scores"], floor["deviations"], {**protocol, "draws": 1})
+    baseline = record.get("floor")
+    if baseline:
+        lines.append(f"{baseline['n']} real {baseline['split']} images score")
+        lines += _rows(baseline["scores"], baseline["deviations"], {**protocol, "draws": 1})
     lines += [
         f"  {made}; reference: {reference['n']} {reference['split']} images of {reference['data']}, sha256 {reference['sha256'][:16]}…",
         f"  extractor: {extractor['label']}, sha256 {extractor['sha256'][:16]}…; {record['seconds']:.0f} s on {record['device']}",
@@ -70,7 +70,7 @@ def table(record: Record) -> str:
 
 
 def steps_table(records: list[Record]) -> str:
-    """The scores of a run's checkpoints, a line each; the best of each score is marked."""
+    """The scores of a run's checkpoints, one line each; the best value of each score is marked."""
     names = list(records[0]["scores"])
     best = _best_steps(records)
     widths = [max(len(name), 12) for name in names]
@@ -79,9 +79,11 @@ def steps_table(records: list[Record]) -> str:
         cells = [f"{record['scores'][name]:.6g}{'*' if best[name] == record['step'] else ' '}" for name in names]
         lines.append(f"{record['step']:>9}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
     lines.append(f"* best; {records[0]['weights']} weights, batch norm {records[0]['batch_norm']}")
-    floor = records[-1].get("floor")
-    if floor:
-        lines.append(f"{floor['n']} real {floor['split']} images: " + "  ".join(f"{k} {v:.6g}" for k, v in floor["scores"].items()))
+    baseline = records[-1].get("floor")
+    if baseline:
+        lines.append(
+            f"{baseline['n']} real {baseline['split']} images: " + "  ".join(f"{k} {v:.6g}" for k, v in baseline["scores"].items())
+        )
     return "\n".join(lines)
 
 
@@ -105,7 +107,7 @@ def _rows(scores: dict[str, float], deviations: dict[str, float], protocol: dict
 
 
 def _parts(name: str, protocol: dict[str, Any]) -> str:
-    """What a deviation is over."""
+    """What a deviation is taken over."""
     if protocol["draws"] > 1:
         return f"{protocol['draws']} draws"
     return "random subsets" if name.startswith(("kid_", "kd_")) else f"{protocol['splits']} splits"
@@ -123,10 +125,10 @@ def _curve(records: list[Record], request: Evaluate) -> Path:
     assert request.run is not None
     path = request.run / f"scores-{records[0]['protocol']['name']}-{request.weights}.png"
     names = records[0]["scores"]
-    floor = records[-1].get("floor")
+    baseline = records[-1].get("floor")
     real = {}
-    if floor and floor["n"] == records[-1]["protocol"]["n"]:
-        real = dict(zip(names, floor["scores"].values(), strict=True))
+    if baseline and baseline["n"] == records[-1]["protocol"]["n"]:
+        real = dict(zip(names, baseline["scores"].values(), strict=True))
     curves = {name: [(record["step"], record["scores"][name]) for record in records] for name in names}
     try:
         write_curves(curves, path, best=_best_steps(records), real=real)

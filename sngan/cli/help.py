@@ -20,7 +20,7 @@ from sngan.errors import UserError
 
 HELP_FLAGS = {"--help", "-h"}
 WIDTH, HEIGHT = 100, 40
-"""Of a screen: help without a KEY fits it."""
+"""The height of a screen; help without a KEY fits it."""
 
 LINE = re.compile(r"(?P<indent> *)(?P<dash>- )?(?P<key>[\w@/.]+):(?: +(?P<value>[^ #].*?))?(?: +# *(?P<comment>.*))?")
 
@@ -47,9 +47,9 @@ class Notes:
     """The comments of a YAML file."""
 
     header: str = ""
-    """Above its first key."""
+    """The comment above the first key."""
     keys: dict[str, str] = field(default_factory=dict)
-    """Of each key, with dots: on its line, or above the paragraph that it stands in. An entry of the defaults list is `defaults.GROUP`."""
+    """The comment of each key, named with dots: on its line, or above its paragraph. An entry of the defaults list is `defaults.GROUP`."""
 
 
 def notes(file: Path) -> Notes:
@@ -72,7 +72,7 @@ def notes(file: Path) -> Notes:
 
 @dataclass(frozen=True)
 class Manual:
-    """What there is to say of a command whose config is composed."""
+    """The help of a command whose config is composed."""
 
     command: str
     text: str
@@ -271,7 +271,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value as it is given on the command line."""
+    """A value as written on the command line."""
     if isinstance(value, list):
         return f"[{','.join(map(shown, value))}]"
     return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)

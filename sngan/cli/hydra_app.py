@@ -39,7 +39,7 @@ INSTEAD = {
         "Hydra writes no files here; run_dir=DIR is the folder of a run, out=… what another command writes",
     ),
 }
-"""Flags and keys of Hydra's that have no use here, and what has."""
+"""Hydra's flags and keys that have no use here, and what to use instead."""
 
 
 EXTRAS = {
@@ -48,11 +48,11 @@ EXTRAS = {
     "hydra/launcher=submitit_local": "slurm",
     "hydra/launcher=submitit_slurm": "slurm",
 }
-"""What needs an extra of the package, and which."""
+"""Choices that need an extra of the package, and its name."""
 
 
 def needs_extra(choice: str) -> str:
-    """What to say where the extra of a choice is not installed."""
+    """The message for a choice whose extra is not installed."""
     return f"{choice} needs the extra {EXTRAS[choice]}, which is not installed: pip install 'sngan[{EXTRAS[choice]}]'"
 
 

@@ -1,4 +1,4 @@
-"""`sngan inspect`: looks at a checkpoint's weights."""
+"""`sngan inspect`: inspects a checkpoint's weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _inspect(cfg: DictConfig) -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """What `inspect` has seen as text: a line for each layer, then D's Lipschitz constant, and where the plot is."""
+    """The result of `inspect` as text: a line for each layer, then D's Lipschitz constant, and where the plot is."""
     lines = [
         f"{record['checkpoint']}, step {record['step']}",
         "",
@@ -76,7 +76,7 @@ def _rows(layers: list[dict[str, Any]]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    """Five significant digits, zeros kept so that columns line up; '-' for what is not there."""
+    """Five significant digits, zeros kept so that columns line up; '-' for a missing value."""
     return "-" if value is None else f"{value:#.5g}"
 
 

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from sngan.processes import to_nowhere
 
 CLOSED = 128 + 13
-"""The exit code of a program whose reader has left: 128 and the number of SIGPIPE."""
+"""The exit code of a program whose reader has left: 128 + the number of SIGPIPE."""
 
 
 class Output:
@@ -31,7 +31,7 @@ class Output:
             return self._stream.write(text)
 
     def flush(self) -> None:
-        """Sends what is written."""
+        """Flushes the stream."""
         with self._until_closed():
             self._stream.flush()
 

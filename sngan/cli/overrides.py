@@ -27,10 +27,10 @@ GROUPS = {
     "quick": "protocol@quick",
     "extractor": "extractor",
 }
-"""Sections of the config, and the word that chooses one."""
+"""Sections of the config, and the group that chooses each."""
 
 NOTHING = object()
-"""In the place of a key that is not there."""
+"""Stands for a missing key."""
 
 Flat = dict[str, Any]
 
@@ -118,7 +118,7 @@ def _override(key: str, found: Flat, wanted: Flat) -> str:
 
 
 def _written(value: Any) -> str:
-    """As Hydra's grammar has it."""
+    """A value in Hydra's grammar."""
     if isinstance(value, list):
         return f"[{','.join(map(_written, value))}]"
     if not isinstance(value, str):

@@ -16,7 +16,7 @@ NOT_A_VARIANT = {"seed", "experiment", "sweep", *FREE}
 """Overrides that do not name a run's folder: they have a place of their own in its path, or do not change what is trained."""
 
 LONGEST = 100
-"""Of a variant; more is cut, and a hash tells it from others."""
+"""The longest name of a variant; a longer one is cut, and gets a hash."""
 
 
 def run_dir(values: Mapping[str, Any], overrides: Sequence[str]) -> Path:
@@ -60,7 +60,7 @@ def earlier_variant(overrides: Iterable[str]) -> str:
 
 
 def _named(overrides: Iterable[str]) -> dict[str, str]:
-    """What names a run: keys and values; of a key that is given twice the last value, as Hydra has it."""
+    """The keys and values that name a run; for a key given twice the last value, as in Hydra."""
     pairs = (override.lstrip("+~").partition("=")[::2] for override in overrides)
     return {key: value for key, value in pairs if not _is_free(key, NOT_A_VARIANT)}
 
@@ -91,7 +91,7 @@ def _unquoted(value: str) -> str:
 
 
 def _last_part(value: str) -> str:
-    """Of a path; of anything else all."""
+    """The last part of a path; any other value as it is."""
     value = _unquoted(value)
     return value if value.startswith(("[", "{")) else Path(value).name if "/" in value else value
 

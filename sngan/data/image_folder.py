@@ -27,7 +27,7 @@ from sngan.registry import register
 log = logging.getLogger(__name__)
 
 MANY = 10_000
-"""Pictures that are worth the second which processes take to start."""
+"""With at least this many pictures it pays to start processes, which takes a second."""
 
 
 @register("data", "image_folder")
@@ -100,7 +100,7 @@ class Pictures(Images):
             return read_picture(path, self.resolution), self.labels[index]
 
     def sha256(self) -> str:
-        """Of the files' names and bytes, and of the size they are brought to."""
+        """A hash of the files' names and bytes, and of the size to which they are resized."""
         digest = hashlib.sha256(str(self.resolution).encode())
         for name in tqdm(self.files, desc="hashing pictures", unit="file", delay=2, leave=False, disable=None):
             digest.update(f"\n{name} {sha256_of(self.root / name)}".encode())

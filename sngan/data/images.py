@@ -37,14 +37,14 @@ def game_spec(spec: ImageSpec, *, conditional: bool) -> ImageSpec:
 
 
 def refuse_labels(spec: ImageSpec, network: str) -> None:
-    """Raises `UserError` where a network that cannot be class-conditional, 'generator.name=cnn' say, is asked to be."""
+    """Raises `UserError` if the config asks for labels in a network, such as 'generator.name=cnn', that cannot be class-conditional."""
     if spec.n_classes:
         group = network.partition(".")[0]
         raise UserError(f"{network} cannot be class-conditional; use {group}=resnet, or conditional=false")
 
 
 def check_size(spec: ImageSpec, expected: ImageSpec, *, key: str) -> None:
-    """Raises `UserError`, naming the key, for images that are not of a checkpoint's size."""
+    """Raises `UserError`, naming the key, for images whose size is not the checkpoint's."""
     if (spec.resolution, spec.channels) != (expected.resolution, expected.channels):
         raise UserError(
             f"{key} has images of {spec.channels} x {spec.resolution} px, the checkpoint makes {expected.channels} x "
@@ -65,7 +65,7 @@ class Images(Dataset[tuple[Tensor, int]]):
         raise NotImplementedError
 
     def sha256(self) -> str:
-        """Of all that decides the pixels, in hexadecimal: it changes when an image does."""
+        """A hash, in hexadecimal, of everything that determines the pixels: it changes when an image does."""
         raise NotImplementedError
 
 

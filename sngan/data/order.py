@@ -1,4 +1,4 @@
-"""The order in which a run meets its images."""
+"""The order in which a run sees its images."""
 
 from __future__ import annotations
 

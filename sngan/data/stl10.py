@@ -15,10 +15,10 @@ from sngan.data.torchvision_files import TorchvisionFiles
 from sngan.registry import register
 
 SIDE = 96
-"""Of the pictures as they are."""
+"""The side of the original pictures."""
 
 CHUNK = 1000
-"""Images that are resized at once: 28 MB of them."""
+"""Images that are resized at once, 28 MB."""
 
 
 @register("data", "stl10")

@@ -34,7 +34,7 @@ PUBLISHED = {
     64: Description((64, 128, 256, 512, 1024), (True, True, True, True, True), head_bias=True),
     128: Description((64, 128, 256, 512, 1024, 1024), (True, True, True, True, True, False), head_bias=True),
 }
-"""By resolution (32: paper Table 4; 48: Table 5; 64: author code; 128: Table 6); the head's bias as in the author code."""
+"""The published networks by resolution (32: paper Table 4; 48: Table 5; 64: author code; 128: Table 6); the head's bias as in the author code."""
 
 
 class ResNetDiscriminator(nn.Module):

@@ -1,4 +1,4 @@
-"""Scoring after training: of checkpoints, of samples that lie somewhere, or of real images."""
+"""Scoring after training: of checkpoints, of samples in a folder or file, or of real images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sngan.sampling.sampling import batch_norm, prepared
 Record = dict[str, Any]
 
 WORKERS = 2
-"""Processes that decode pictures where no data set of the config says how many."""
+"""Processes that decode pictures if no data set of the config sets their number."""
 
 
 def evaluate(request: Evaluate) -> Iterator[Record]:
@@ -85,7 +85,7 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
             # quick scores of a run may be of a step that is not saved, and have no hash
             if all(line.get(key) == value for key, value in how.items()) and line.get("generator", generator) == generator
         ]
-        # rank 0's file decides, or ranks could part ways
+        # rank 0's file decides for all ranks
         if distributed.from_first_rank(bool(request.all and known)):
             if distributed.rank() == 0:
                 yield known[-1]
@@ -100,7 +100,7 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
 
 
 def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
-    """Scores of images as they are."""
+    """Scores images themselves, without a generator."""
     key, value = ("samples", str(request.samples)) if request.samples is not None else ("real", str(request.real))
     what = f"{key}={value}"
     if request.real is not None and request.data is None:
@@ -129,15 +129,15 @@ def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
     scorer = _scorer(request, request.data, spec, protocol, device, extractor=request.extractor)
     scored = scorer.score_images(images, protocol)
     if distributed.rank() == 0:
-        # real images of the other split are the floor themselves
-        floor = None if request.real not in (None, protocol.reference) else scorer.floor(protocol)
-        yield {"by": "evaluate", key: value, **scored, "floor": floor}
+        # real images of the other split are the real-data baseline themselves
+        baseline = None if request.real not in (None, protocol.reference) else scorer.floor(protocol)
+        yield {"by": "evaluate", key: value, **scored, "floor": baseline}
 
 
 def _scorer(
     request: Evaluate, data: Data | None, spec: ImageSpec, protocol: Protocol, device: torch.device, *, extractor: Component
 ) -> Scorer:
-    """What scores images of this spec as the request says, or else against the run's data."""
+    """The scorer for images of this spec, against the data in the request or else the run's data."""
     workers = WORKERS
     if request.against is not None:
         source, options = reference_at(request.against, spec.resolution)

@@ -21,7 +21,7 @@ Statistics = dict[str, NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class Features:
-    """What an extractor sees in N images, float32 on the CPU."""
+    """The outputs of an extractor for N images, float32 on the CPU."""
 
     features: Tensor
     """[N, F]"""
@@ -46,7 +46,7 @@ def extract(images: Iterable[Tensor], network: nn.Module, device: torch.device |
 
 
 def statistics(features: Tensor) -> Statistics:
-    """Of features [N, F], N >= 2."""
+    """The statistics of features [N, F], N >= 2."""
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
     assert len(features) >= 2, features.shape
@@ -73,7 +73,7 @@ def square_root(sigma: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _without_noise(eigenvalues: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Of a matrix that has none below 0 but for rounding, in ascending order.
+    """The eigenvalues, in ascending order, of a matrix that has none below 0 except by rounding.
 
     Where the matrix is singular, rounding makes as large positive ones out of 0 as negative ones: neither is more than nothing.
     """
@@ -81,7 +81,7 @@ def _without_noise(eigenvalues: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def inception_score(logits: Tensor, *, splits: int, seed: int = 2020) -> tuple[float, float]:
-    """exp(E KL(p(y|x) || p(y))) (Salimans et al. 2016): mean and deviation over so many parts of the samples.
+    """exp(E KL(p(y|x) || p(y))) (Salimans et al. 2016): mean and deviation over `splits` parts of the samples.
 
     `logits` [N, K], N >= splits. The samples are shuffled first, by default with the seed of torch-fidelity's command line, which
     then gives the same number.

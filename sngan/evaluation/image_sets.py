@@ -11,7 +11,7 @@ from sngan.data.npz import Npz
 from sngan.errors import UserError
 
 GRID = "grid.png"
-"""What `sngan sample` puts beside its images, and is none of them."""
+"""Files that `sngan sample` writes beside its images."""
 
 
 def samples_of(path: Path) -> tuple[Images, ImageSpec]:

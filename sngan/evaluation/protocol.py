@@ -1,4 +1,4 @@
-"""The names of scores, which say how they were taken, and whether they can be taken at all."""
+"""The names of scores, which say how they were measured, and a check that they can be measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCORES: dict[str, tuple[Score, ...]] = {
 """Which scores a metric gives."""
 
 NEIGHBOURS = 3
-"""Of precision and recall (Kynkäänniemi et al. 2019): an image is covered if it is nearer than the third neighbour is."""
+"""The k of precision and recall (Kynkäänniemi et al. 2019): an image is covered if it is nearer than the third neighbour."""
 
 
 def score_names(protocol: Protocol, *, reference: str, n_available: int, extractor: Extractor) -> dict[Score, str]:
@@ -44,7 +44,7 @@ def score_names(protocol: Protocol, *, reference: str, n_available: int, extract
 
 
 def counts(score: Score, protocol: Protocol, n_available: int) -> tuple[int, int]:
-    """How many samples a draw, and how many real images of the `n_available`, a score looks at."""
+    """The samples in a draw, and the real images of the `n_available`, that a score uses."""
     n, n_reference = protocol.n, protocol.n_reference or n_available
     if score in ("precision", "recall"):
         return min(n, protocol.n_precision_recall), min(n_reference, protocol.n_precision_recall)

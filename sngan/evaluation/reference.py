@@ -1,4 +1,4 @@
-"""Real images as a score sees them: features that are extracted once and kept between runs."""
+"""The reference of a score: features of real images, extracted once and kept between runs."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from sngan.config import MOST_SAMPLES, Component, Data, Device, Protocol, Sectio
 
 
 class Evaluate(Section):
-    """What `sngan evaluate` is asked for; null takes what the run was trained with."""
+    """The request of `sngan evaluate`; null takes what the run was trained with."""
 
     run: Path | None
     checkpoint: Path | None
@@ -28,7 +28,7 @@ class Evaluate(Section):
     data: Data | None
     """Reference images other than those the run was trained on."""
     against: Path | None
-    """The same from a folder of pictures or an .npz file."""
+    """Reference images from a folder of pictures or an .npz file."""
     format: Literal["table", "json"]
     device: Device
     plugins: tuple[str, ...]

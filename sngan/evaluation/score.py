@@ -1,4 +1,4 @@
-"""Scores of a generator, or of images, each with a record of how it was taken."""
+"""Scores of a generator, or of images, each with a record of how it was measured."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from sngan.sampling.sampling import balanced_labels, latents, samples
 log = logging.getLogger(__name__)
 
 BATCH = 250
-"""Images that the extractor sees at once."""
+"""Images in one batch of the extractor."""
 
 TRIAL = 8
-"""Images that are shown to an extractor to see that it works."""
+"""Images for the trial of an extractor before training."""
 
 Show = Callable[[list[range]], Iterator[Tensor]]
 """Batches of images uint8 [B, C, H, W], for the ranges of their indices."""
@@ -43,8 +43,8 @@ Show = Callable[[list[range]], Iterator[Tensor]]
 class Scorer:
     """Scores generators and images against the images of one data set with one extractor.
 
-    Constructing it checks the extractor's weights (which may have to be downloaded); the reference is looked at when it is first needed,
-    and its features are kept in the user's cache. Scoring draws only counted random numbers and leaves the process as it was.
+    The constructor checks the extractor's weights, which may have to be downloaded. The reference is read when it is first needed, and its
+    features are kept in the user's cache. Scoring does not change the global random state.
 
     `options` is what records say of the data set, `workers` the processes that decode its pictures.
     With `shared`, all ranks call the same methods and share samples and extraction; rank 0 gets the record, the others {}.
@@ -66,11 +66,11 @@ class Scorer:
         self._images: dict[Split, Images] = {}
         self._references: dict[tuple[Split, int], Reference] = {}
         self._contents: dict[Split, str] = {}
-        self._floors: dict[str, dict[str, Any] | None] = {}
+        self._baselines: dict[str, dict[str, Any] | None] = {}
         self._network: Any = None
 
     def check_metrics(self, protocol: Protocol) -> None:
-        """Raises `UserError` for a metric that the extractor cannot give."""
+        """Raises `UserError` for a metric that the extractor does not support."""
         if "is" in protocol.metrics and not self.extractor.classifies:
             raise UserError(
                 f"protocol.metrics holds is, but {self.extractor.label} is no classifier; leave it out, as in protocol.metrics=[fid] "
@@ -84,13 +84,13 @@ class Scorer:
         return self._images[split]
 
     def content(self, split: Split) -> str:
-        """The sha256 of a split's images, taken once."""
+        """The sha256 of a split's images, computed once."""
         if split not in self._contents:
             self._contents[split] = self.images(split).sha256()
         return self._contents[split]
 
     def trial(self, split: Split) -> None:
-        """Shows the extractor the first images of a split, so that what cannot work fails now; `UserError` says why."""
+        """Runs the extractor on the first images of a split; raises `UserError`, with the reason, if that fails."""
         images = self.images(split)
         n = min(TRIAL, len(images))
         try:
@@ -103,16 +103,16 @@ class Scorer:
             raise UserError(f"extractor={self.extractor.label} gives NaN or infinity for images of {self.source.name}; use another")
 
     def features(self, split: Split, n: int | None = None) -> Features:
-        """Of the first n real images of a split, or of all, kept in the user's cache; `UserError` where there is no such split."""
+        """The features of the first n real images of a split, or of all, kept in the user's cache; `UserError` if there is no such split."""
         available = len(self.images(split))
         return self._reference(split, available if n is None else min(n, available)).features()
 
     def look(self, images: Tensor) -> Features:
-        """Of images uint8 [N, C, H, W]."""
+        """The features of images uint8 [N, C, H, W]."""
         return self._extract(_shown(TensorImages(images), self._workers), len(images), "looking at samples", alone=True)
 
     def provenance(self, protocol: Protocol) -> dict[str, Any]:
-        """What a score by this protocol is made of: `protocol`, `reference` (data set, options, split, count, content) and `extractor`."""
+        """What determines a score by this protocol: `protocol`, `reference` (data set, options, split, count, content) and `extractor`."""
         return {
             "protocol": protocol.model_dump(mode="json"),
             "reference": {
@@ -129,7 +129,7 @@ class Scorer:
         """Scores G as it is, in evaluation mode, on the scorer's device, by a protocol whose rounding is known (`rounding.resolved`).
 
         The record holds `scores` and `deviations` by full name, what `provenance` gives, `rounding`, `device`, `versions` and `seconds`.
-        Samples have latents that are a function of the protocol's seed, and balanced labels in each draw.
+        The latents are a function of the protocol's seed; the labels are balanced in each draw.
         """
         assert not G.training, "a score is taken in evaluation mode"
         assert protocol.rounding != "auto", "the run's data says which"
@@ -147,22 +147,22 @@ class Scorer:
         return self._score(show, protocol, {"rounding": FORMULAS[rounding]})
 
     def score_images(self, images: Images, protocol: Protocol) -> dict[str, Any]:
-        """The same for the first n images of a set, of each draw, in the place of samples."""
+        """Scores the first images of a set like samples: the first n make the first draw, the next n the second."""
         assert len(images) >= protocol.n * protocol.draws
         return self._score(_shown(images, self._workers), protocol, {})
 
     def floor(self, protocol: Protocol) -> dict[str, Any] | None:
-        """The scores of real images: of the other split, as many of the first ones as there are samples a draw, or all there are.
+        """The real-data baseline: the scores of the first n real images of the other split, or of all of them if they are fewer.
 
-        No generator of so many samples should be expected to be closer. None where there is no other split, or, with a warning, where it
+        No generator should be expected to score better with as many samples. None if there is no other split or, with a warning, if it
         cannot be read.
         """
         key = protocol.model_dump_json()
-        if key not in self._floors:
-            self._floors[key] = self._floor(protocol)
-        return self._floors[key]
+        if key not in self._baselines:
+            self._baselines[key] = self._real_baseline(protocol)
+        return self._baselines[key]
 
-    def _floor(self, protocol: Protocol) -> dict[str, Any] | None:
+    def _real_baseline(self, protocol: Protocol) -> dict[str, Any] | None:
         other: Split = "test" if protocol.reference == "train" else "train"
         try:
             self.source.count(other)
@@ -197,7 +197,7 @@ class Scorer:
         }
 
     def _scores(self, seen: Features, protocol: Protocol) -> tuple[dict[str, float], dict[str, float]]:
-        """Scores and deviations, by full name: over the draws if there are several, else as the metric gives one."""
+        """Scores and deviations, by full name: over the draws if there are several, else those of the metric itself."""
         n_available = len(self.images(protocol.reference))
         names = score_names(protocol, reference=self.source.name, n_available=n_available, extractor=self.extractor)
         reference = self._reference(protocol.reference, protocol.n_reference or n_available)
@@ -233,7 +233,7 @@ class Scorer:
         return self._references[split, n]
 
     def _extract(self, show: Show, n: int, what: str, *, alone: bool = False) -> Features:
-        """What the extractor sees in n images; unless this rank is to do it alone, ranks that share take turns with the batches."""
+        """The features and logits of n images; with `shared`, ranks take turns with the batches, unless `alone`."""
         if self._network is None:
             self._network = self.extractor.load(self.device)
         rank, world = (distributed.rank(), distributed.world_size()) if self.shared and not alone else (0, 1)

@@ -10,7 +10,7 @@ from sngan.errors import UserError
 class Generator(nn.Module):
     """Maps latents z [N, Z] ~ N(0, I), and labels y int64 [N] if `n_classes` > 0, to images [N, C, H, W] in [-1, 1].
 
-    In training mode batch normalisation uses the batch's statistics and moves its running ones; in evaluation mode it uses the latter.
+    In training mode batch normalisation uses batch statistics and updates the running ones; in evaluation mode it uses the latter.
     """
 
     z_dim: int

@@ -28,7 +28,7 @@ from sngan.sampling.sampling import balanced_labels, latents, prepared, samples
 
 
 def inspect(request: Inspect) -> dict[str, Any]:
-    """What is to be seen of the checkpoint that the request names, as plain values; draws the singular values where it says.
+    """Inspects the checkpoint that the request names; returns plain values, and draws the singular values where the request says.
 
     `layers`, of D, and `generator.layers`, where G is normalised too, hold for each weight matrix W
 

@@ -1,4 +1,4 @@
-"""How steep a discriminator can be, by the norms of its layers, and how steep it is found to be, between images."""
+"""How steep a discriminator can be, by the norms of its layers, and how steep it is between given images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACTIVATION_NORMS = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm 
 """Layers that divide by a deviation of their input: where it is small they are as steep as it makes them."""
 
 MOST_LABELS = 10
-"""A conditional discriminator is evaluated with at most so many labels."""
+"""The most labels with which a conditional discriminator is evaluated."""
 
 BATCH = 250
 """Images that D sees at once, and rows of the matrix of pairs that are in memory."""

@@ -11,10 +11,10 @@ from typing import Any
 from sngan.files import replace
 
 COLUMNS = 5
-"""Panels side by side."""
+"""Panels in a row."""
 
 COLOURS = ("tab:blue", "tab:orange")
-"""Of the networks, in turn."""
+"""The colours of the networks, in turn."""
 
 
 def write_spectra(networks: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:

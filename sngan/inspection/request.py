@@ -1,4 +1,4 @@
-"""What `sngan inspect` is asked for."""
+"""The request of `sngan inspect`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MOST_PAIRED = 10_000
 
 
 class Inspect(Section):
-    """What `sngan inspect` is asked for."""
+    """The request of `sngan inspect`."""
 
     run: Path | None
     checkpoint: Path | None
     weights: Literal["ema", "raw"]
-    """Which G is looked at, and makes the samples."""
+    """Which G is inspected and makes the samples."""
     n: Annotated[int, Field(ge=0, le=MOST_PAIRED)]
     """How many real images and how many samples make the pairs; 0: none."""
     seed: Seed

@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe & Szegedy 2015) as the author code has it, of one batch or of several that pass through together."""
+"""Batch normalisation (Ioffe & Szegedy 2015) as in the author code, for one batch or for several that pass through together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BN_MOMENTUM = 0.1
 
 
 class _InGroups(nn.modules.batchnorm._BatchNorm):
-    """In training mode each of `groups` equal parts of the batch has statistics of its own, and the running ones see part after part."""
+    """In training mode each of `groups` equal parts of the batch has its own batch statistics; they update the running ones part by part."""
 
     groups = 1
 
@@ -28,21 +28,21 @@ class _InGroups(nn.modules.batchnorm._BatchNorm):
 
 
 class BatchNorm1d(_InGroups, nn.BatchNorm1d):
-    """Of features, [N, C]."""
+    """For features, [N, C]."""
 
 
 class BatchNorm2d(_InGroups, nn.BatchNorm2d):
-    """Of maps, [N, C, H, W]."""
+    """For maps, [N, C, H, W]."""
 
 
 def takes_groups(network: nn.Module) -> bool:
-    """Whether every batch norm of the network is one of those above."""
+    """Whether `groups` reaches every batch norm of the network."""
     return all(isinstance(m, _InGroups) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
 
 
 @contextmanager
 def groups(network: nn.Module, n: int) -> Iterator[None]:
-    """Within it a batch is n batches one after the other, which the network's batch norms keep apart."""
+    """Inside the block, a batch is n concatenated batches, and each has its own statistics in the network's batch norms."""
     norms = [m for m in network.modules() if isinstance(m, _InGroups)]
     for norm in norms:
         norm.groups = n

@@ -1,8 +1,8 @@
-"""Algorithm 1 for all layers of a network together: an optimisation for GPUs of what `spectral_norm.py` defines, equal to it.
+"""Algorithm 1 for all layers of a network together: an optimisation for GPUs that gives what `spectral_norm.py` defines.
 
-On a GPU the number of kernels is the cost and not their size: layers are padded with zeros to one shape and advanced as one batch of
-matrices; layers whose shapes differ too much make batches of their own. After an iteration sigma = u^T W v = |W v|, which saves a product,
-and the gradient of W / sigma is written in closed form.
+On a GPU the cost is the number of kernels, not their size. So layers are padded with zeros to one shape and iterated as one batch of
+matrices; layers whose shapes differ too much form several batches. After an iteration sigma = u^T W v = |W v|, which saves a product. The
+gradient of W / sigma is written in closed form.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 from sngan.layers.matrices import matrix, unmatrix
 
 MOST_PADDING = 2.0
-"""The batches may hold this many times the numbers of the layers themselves."""
+"""The padded batches may hold this many times as many numbers as the layers."""
 
 
 class Batches:
-    """All layers, in few batches."""
+    """All layers, in a few batches."""
 
     def __init__(self, layers: dict[str, Any]):
         named = list(layers.items())
@@ -31,12 +31,12 @@ class Batches:
 
     @torch.no_grad()
     def advance(self, iterations: int) -> None:
-        """So many power iterations of all layers, in place."""
+        """Runs this many power iterations on all layers, in place."""
         for stack in self.stacks:
             stack.iterate(stack.pad(stack.weights()), iterations)
 
     def divided(self, iterations: int) -> dict[str, Tensor]:
-        """W / sigma(W) of each layer, by layer name, after so many power iterations; differentiable once, with u and v constant."""
+        """W / sigma(W) of each layer, by layer name, after this many power iterations; differentiable once, with u and v constant."""
         divided: dict[str, Tensor] = {}
         for stack in self.stacks:
             weights = stack.weights()
@@ -60,7 +60,7 @@ class Stack:
             self._build_indices()
 
     def _build_indices(self) -> None:
-        """Where each number of the padded batch comes from (the number after the last is the zero), and the way back."""
+        """Builds the indices that pad the weights (the index after the last number is a zero) and those that unpad them."""
         size = sum(self.sizes)
         source = torch.full((self.L, self.rows, self.columns), size, dtype=torch.int32)
         rows, columns = torch.zeros(self.L, self.rows, dtype=torch.int32), torch.zeros(self.L, self.columns, dtype=torch.int32)
@@ -96,12 +96,12 @@ class Stack:
         return tuple(unmatrix(layer, part) for layer, part in zip(self.layers.values(), flat.split(self.sizes), strict=True))
 
     def current(self, S: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """u [L, rows, 1], v [L, columns, 1] and sigma [L, 1, 1] of a batch of weights, as they are; copies, which no later iteration changes."""
+        """The present u [L, rows, 1], v [L, columns, 1] and sigma [L, 1, 1] for weights S, as copies that no later iteration changes."""
         u, v = self._vectors("u", self.rows), self._vectors("v", self.columns)
         return u, v, u.mT @ (S @ v)
 
     def iterate(self, S: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The same after so many power iterations, which the layers' buffers take over in place."""
+        """Runs power iterations; returns u, v and sigma like `current`, and writes u and v into the layers' buffers in place."""
         u = self._vectors("u", self.rows)
         for _ in range(iterations):
             v = torch.bmm(S.mT, u)
@@ -115,14 +115,14 @@ class Stack:
         return u, v, sigma
 
     def _vectors(self, name: str, length: int) -> Tensor:
-        """The layers' u or v, [L, length, 1]. What is beyond a layer's own is arbitrary: it meets the zeros of the matrices."""
+        """The layers' u or v, [L, length, 1]. The padding is arbitrary: it is multiplied by the zeros of the matrices."""
         flat = torch.cat([getattr(layer, name) for layer in self.layers.values()])
         if self.is_padded:
             flat = flat.index_select(0, self._constant(name, flat))
         return flat.view(self.L, length, 1)
 
     def _constant(self, name: str, like: Tensor) -> Tensor:
-        """An index, or the zero in the type of the weights, where it is needed."""
+        """An index, or the zero in the weights' type, on the device of `like`."""
         constant = self._constants[name]
         dtype = like.dtype if constant.is_floating_point() else constant.dtype
         if constant.device != like.device or constant.dtype != dtype:
@@ -153,7 +153,7 @@ class _Divide(torch.autograd.Function):
 
 
 def group(shapes: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Which matrices share a batch, as indices: as few batches as `MOST_PADDING` allows, joining first what costs least."""
+    """The indices of the matrices in each batch: as few batches as `MOST_PADDING` allows; those that need the least padding merge first."""
     groups: list[list[int]] = []
     for shape in dict.fromkeys(map(tuple, shapes)):
         groups.append([i for i, other in enumerate(shapes) if tuple(other) == shape])

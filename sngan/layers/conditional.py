@@ -14,7 +14,7 @@ class ConditionalBatchNorm2d(nn.Module):
     def __init__(self, channels: int, n_classes: int):
         super().__init__()
         self.normalize = BatchNorm2d(channels, affine=False)
-        # tables rather than embeddings: they scale and shift, and are no weight matrices that a norm should see
+        # parameters rather than embeddings: they scale and shift, and a weight norm should not treat them as weight matrices
         self.gamma = nn.Parameter(torch.ones(n_classes, channels))
         self.beta = nn.Parameter(torch.zeros(n_classes, channels))
 

@@ -1,4 +1,4 @@
-"""Initial weights as in the author code. Called before spectral norm looks at the weights."""
+"""Initial weights as in the author code. Call it before a weight norm wraps the network."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 def matrix(layer: nn.Module, weight: Tensor) -> Tensor:
-    """A layer's weight as the matrix whose norm is meant, [out, kh * kw * in]; for an embedding [classes, features].
+    """A layer's weight as the matrix that is normalised, [out, kh * kw * in]; for an embedding [classes, features].
 
-    The paper writes [out, in * kh * kw]: the singular values do not know the order of the columns, and this one is a view of a
-    channels_last weight.
+    The paper writes [out, in * kh * kw]. The order of the columns does not change the singular values, and in this order the matrix is a
+    view of a channels_last weight.
     """
     rows = weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight  # [out, in, kh, kw]
     return rows.movedim(1, -1).flatten(1)

@@ -1,4 +1,4 @@
-"""The norms that a network can be asked for: of its weights, by a wrapper around it, or of its activations, by layers inside it."""
+"""The norms that a config can choose: of a network's weights, by a wrapper around it, or of its activations, by layers inside it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sngan.layers.spectral_norm import SpectralNorm
 from sngan.layers.weight_norm import WeightNorm
 
 ActivationNorm = Callable[[int], nn.Module]
-"""A number of channels -> what normalises activations [N, C, H, W] of so many channels."""
+"""From a number of channels C to a module that normalises activations [N, C, H, W]."""
 
 GROUPS = 32
-"""Of group normalisation, at most."""
+"""The most groups of group normalisation."""
 
 
 class GroupNorm(nn.GroupNorm):
-    """Torch's, which would make zeros of whatever it is given where a group is a single number."""
+    """Torch's group norm, but an error if a group is a single number: it would always be normalised to zero."""
 
     def forward(self, h: Tensor) -> Tensor:
         if h[0].numel() == self.num_groups:
             raise UserError(
-                f"discriminator.normalization: a group is one channel of a map of one pixel ({list(h.shape[1:])}), of which nothing would be "
-                "left; use fewer layers that halve the image, or normalization=layer"
+                f"discriminator.normalization: a group is one channel of a map of one pixel ({list(h.shape[1:])}), which the norm would set "
+                "to zero; use fewer layers that halve the image, or normalization=layer"
             )
         return super().forward(h)
 
@@ -38,8 +38,8 @@ def _groups(channels: int) -> int:
     return max(n for n in range(1, GROUPS + 1) if channels % n == 0 and (channels // n >= 2 or n == 1))
 
 
-def normalized(network: Network, options: config.Network, *, player: Literal["generator", "discriminator"]) -> Normalized[Network]:
-    """`network` with its weights normalised as the options say; raises `UserError` that names the player's key for what cannot be done."""
+def normalized(network: Network, options: config.Network, *, role: Literal["generator", "discriminator"]) -> Normalized[Network]:
+    """`network` with its weights normalised as the options say; a `UserError` names the key, such as `discriminator.exclude`."""
     try:
         match options.normalization:
             case "spectral":
@@ -55,11 +55,11 @@ def normalized(network: Network, options: config.Network, *, player: Literal["ge
             case _:
                 return Normalized(network)
     except UserError as error:
-        raise UserError(f"{player}.{error}") from None
+        raise UserError(f"{role}.{error}") from None
 
 
 def activation_norm(normalization: str) -> ActivationNorm:
-    """What a discriminator puts after its convolutions; nothing where it is the weights that are normalised.
+    """The norm after a discriminator's convolutions; the identity if its weights are normalised instead.
 
     Batch normalisation (Ioffe & Szegedy 2015) always uses the statistics of the batch it sees: a running mean over real and generated
     batches would describe neither. Layer normalisation (Ba et al. 2016) is over C, H, W with a scale and a shift for each channel, as in

@@ -1,4 +1,4 @@
-"""A network that runs with weights made from its parameters: what spectral norm, weight norm and no norm at all have in common."""
+"""A network that runs with weights computed from its parameters: the common interface of spectral norm, weight norm and no norm."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Scale = float | Literal["learned"]
 Network = TypeVar("Network", bound=nn.Module)
 
 LAYERS = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear | nn.Embedding
-"""What has a weight matrix here: convolutions, transposed convolutions, linear layers, embeddings. Nothing else is normalised."""
+"""The layers that have a weight matrix: convolutions, transposed convolutions, linear layers, embeddings. Nothing else is normalised."""
 
 
 class Vectors(Protocol):
-    """What follows sigma(W) of some layers, as `spectral_norm.SingularVectors` does."""
+    """Tracks sigma(W) of some layers, as `spectral_norm.SingularVectors` does."""
 
     def advance(self, iterations: int = 1) -> None:
-        """So many power iterations of all layers, in place."""
+        """Runs this many power iterations on all layers, in place."""
 
     def sigmas(self) -> dict[str, Tensor]:
-        """sigma(W) of each layer as it is known now, a differentiable scalar by layer name."""
+        """The present estimate of each layer's sigma(W), a differentiable scalar by layer name."""
 
 
 class Normalized(nn.Module, Generic[Network]):
-    """`network`, run with weights that are a function of its parameters; in this class they are the parameters themselves.
+    """`network`, run with weights that are a function of its parameters; in this class, with the parameters themselves.
 
     A training step normalises once per version of the parameters, and shares the result among all calls that see this version:
 
@@ -42,9 +42,9 @@ class Normalized(nn.Module, Generic[Network]):
     """
 
     iterates_per_forward = False
-    """Whether each forward in training mode is meant to normalise for itself, so that nothing is shared."""
+    """Whether each forward in training mode normalises for itself, so that no weights are shared."""
     vectors: Vectors | None = None
-    """u, v and so sigma of each layer, where they are tracked: in spectral norm, and after `spectral_norm.follow_sigma`."""
+    """u, v and with them sigma of each layer, if tracked: in spectral norm, and after `spectral_norm.follow_sigma`."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -52,29 +52,29 @@ class Normalized(nn.Module, Generic[Network]):
         self.uses_batch_statistics = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
         """Whether an output depends on the other inputs of its batch."""
         self.added: dict[str, list[str]] = {}
-        """Attributes that a norm has given to layers, by layer name."""
+        """Attributes that a norm has added to layers, by layer name."""
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:
-        """The weights to run with, by parameter name; those left out are used as they are.
+        """The weights to run with, by parameter name; parameters that are not in it are used as they are.
 
-        `update` first brings what is tracked along with the parameters up to date, in place.
+        With `update`, u and v are first advanced, in place, if they are tracked.
         """
         return {}
 
     def forward(self, *inputs: Any, weights: dict[str, Tensor] | None = None, **named: Any) -> Tensor:
-        """The network's output with `weights` (what `normalize` gave) in place of its own."""
+        """The network's output with `weights`, as `normalize` returns them, in place of its own."""
         if weights is None:
             weights = self.normalize(update=self.training)
         if not weights:
             return self.network(*inputs, **named)
-        # a layer that is reached by two names gets its weight by the first of them, which serves both
+        # a shared layer has two names; the weight under the first of them serves both
         return functional_call(self.network, weights, inputs, named, tie_weights=False)
 
     def advance(self) -> None:
-        """Brings what is tracked along with the parameters up to date, in place."""
+        """Advances u and v, in place, if they are tracked."""
 
     def refuse_own(self, name: str, layer: Any, *added: str) -> None:
-        """What is added to a layer must not be there already, and is what `bake` removes."""
+        """Raises `UserError` if the layer already has one of the attributes to be added, and notes them for `bake` to remove."""
         for attribute in added:
             if hasattr(layer, attribute):
                 raise UserError(f"{name} has an attribute {attribute} already, which this norm would replace; rename it")
@@ -82,7 +82,7 @@ class Normalized(nn.Module, Generic[Network]):
 
     @torch.no_grad()
     def sigmas(self) -> dict[str, Tensor]:
-        """The present estimate of each tracked layer's sigma(W), a scalar tensor by layer name; moves nothing."""
+        """The present estimate of each tracked layer's sigma(W), a scalar tensor by layer name; u and v stay as they are."""
         return self.vectors.sigmas() if self.vectors else {}
 
     def layers(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Normalized(nn.Module, Generic[Network]):
 
 
 def bake(module: Normalized[Network]) -> Network:
-    """A plain copy of the network that holds the normalised weights, in the mode it is in, for use without its wrapper."""
+    """A plain copy of the network with the normalised weights as its parameters, in the same mode, for use without the wrapper."""
     plain = copy.deepcopy(module.network)
     with torch.no_grad():
         weights = module.normalize(update=False)

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SMALLEST_FUSED = 8
-"""The side of the smaller map from which on one operation is the faster one; below, a 4x4 kernel mostly meets the border."""
+"""One operation is faster if the smaller map has at least this side; on smaller maps a 4x4 kernel mostly meets the border."""
 
 
 class Resampling3x3(nn.Conv2d):
-    """What the two have in common: the weight of a 3x3 convolution with padding 1, at the finer side of the resampling."""
+    """Base of the two: the weight of a 3x3 convolution with padding 1, at the finer side of the resampling."""
 
     fused: bool | None = None
-    """Whether to work as one operation; None: where that is faster."""
+    """Whether to run as one operation; None: if that is faster."""
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__(c_in, c_out, 3, padding=1)

@@ -1,4 +1,4 @@
-"""Exact singular values, of weight matrices and of convolutions as linear maps: slow, for looking, never for training."""
+"""Exact singular values, of weight matrices and of convolutions as linear maps: slow, for inspection, never for training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def largest_singular_value(W: Tensor) -> float:
 
 
 def drift(module: Normalized[Any]) -> dict[str, float]:
-    """sigma as power iteration follows it over its exact value, by layer name, where it is followed; 1 where it is right."""
+    """The ratio of sigma by power iteration to its exact value, for each layer that tracks sigma; 1 if they agree."""
     layers, ratios = module.layers(), {}
     for name, sigma in module.sigmas().items():
         exact = largest_singular_value(matrix(layers[name], layers[name].weight))
@@ -37,9 +37,9 @@ def drift(module: Normalized[Any]) -> dict[str, float]:
 
 
 def bound_of_chain(network: nn.Module, norms: Mapping[str, float]) -> float:
-    """An upper bound on the Lipschitz constant of layers one after the other, from their norms as linear maps.
+    """An upper bound on the Lipschitz constant of a chain of layers, from their norms as linear maps.
 
-    The product; a leaky ReLU stretches by 1, or by its slope where that is larger.
+    It is the product of the norms; a leaky ReLU stretches by 1, or by its slope where that is larger.
     """
     stretches = [max(1.0, m.negative_slope) for m in network.modules() if isinstance(m, nn.LeakyReLU)]
     return math.prod(norms.values()) * math.prod(stretches)
@@ -50,8 +50,8 @@ def operator_norm(layer: nn.Module, weight: Tensor, size: tuple[int, int]) -> fl
     """The largest factor by which a layer with this weight stretches its input, exactly; biases do not matter.
 
     For a convolution on maps of `size` = (H, W) with circular padding: over the frequencies of the torus, the largest singular value of
-    the kernel's Fourier transform, an [out, in] matrix each (Sedghi, Gupta & Long 2019). A stride s first makes s^2 input channels of
-    each, one for every position in its window, and looks at maps of size / s. A transposed convolution is the adjoint of a convolution
+    the kernel's Fourier transform, an [out, in] matrix each (Sedghi, Gupta & Long 2019). A stride s first splits each
+    input channel into s^2, one for each position in its window, on maps of size / s. A transposed convolution is the adjoint of a convolution
     and has its norm; `size` is then that of its output. For an embedding it is the longest row, for a linear layer sigma_1.
     """
     if isinstance(layer, nn.Embedding):

@@ -1,7 +1,7 @@
 """Spectral normalisation (Miyato et al. 2018): every weight W of a network is used as W_SN = W / sigma(W).
 
-`power_iteration`, `sigma` and `normalized` are Algorithm 1 of the paper for one layer. They are the definition, and what runs on a CPU;
-`batched_power_iteration.py` does the same for all layers together, and is tested to equal it.
+`power_iteration`, `sigma` and `normalized` are Algorithm 1 of the paper for one layer. They are the definition, and they run on a CPU.
+`batched_power_iteration.py` does the same for all layers together, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from sngan.layers.normalized import Network, Normalized, Scale
 
 
 def normalized(layer: Any, iterations: int) -> Tensor:
-    """W_SN = W / sigma(W) of a layer after so many power iterations, in the shape of its weight (paper Algorithm 1)."""
+    """W_SN = W / sigma(W) of a layer after this many power iterations, in the shape of its weight (paper Algorithm 1)."""
     for _ in range(iterations):
         power_iteration(layer)
-    # times 1 / sigma: the gradient of a quotient makes three more tensors as large as W, and all this takes 1.7 times as long
+    # times 1 / sigma: the gradient of a quotient makes three more tensors as large as W and takes 1.7 times as long
     return layer.weight * (1.0 / sigma(layer))
 
 
 @torch.no_grad()
 def power_iteration(layer: Any) -> None:
-    """v <- W^T u / |W^T u|,  u <- W v / |W v|: moves the layer's buffers u [out] and v [kh * kw * in], in place."""
+    """v <- W^T u / |W^T u|,  u <- W v / |W v|: updates the layer's buffers u [out] and v [kh * kw * in], in place."""
     W, u, v = matrix(layer, layer.weight), layer.u, layer.v  # W [out, kh * kw * in]
     v.copy_(unit(W.T @ u))
     u.copy_(unit(W @ v))
 
 
 def sigma(layer: Any) -> Tensor:
-    """sigma(W) = u^T W v, a scalar; moves nothing.
+    """sigma(W) = u^T W v, a scalar; u and v stay as they are.
 
-    u and v are constants, so that d sigma / dW = u v^T, and for g = dL/dW_SN: dL/dW = (g - <g, W_SN> u v^T) / sigma (paper eq. 12).
+    They are constants, so that d sigma / dW = u v^T, and for g = dL/dW_SN: dL/dW = (g - <g, W_SN> u v^T) / sigma (paper eq. 12).
     """
     W, u, v = matrix(layer, layer.weight), layer.u.clone(), layer.v.clone()  # copies, which no later iteration changes
     return u @ (W @ v)
@@ -50,18 +50,18 @@ def unit(x: Tensor) -> Tensor:
 
 
 WARMUP_ITERATIONS = 100
-"""A random u is far from the top singular vector; so many iterations bring sigma of every initial weight of the paper's networks within
-1 % of its exact value (15, the usual number, within 6 %)."""
+"""Power iterations from a random u, far from the top singular vector, to a sigma within 1 % of its exact value for every initial weight of
+the paper's networks (15, the usual number, gives 6 %)."""
 
 LAYER_BY_LAYER_ON = frozenset({"cpu"})
-"""Kinds of device that run the definition; elsewhere the number of kernels is the cost, and layers are batched."""
+"""Kinds of device that run the definition. On others the cost is the number of kernels, so layers are batched."""
 
 
 class SingularVectors:
-    """Keeps buffers `u` [out] and `v` [kh * kw * in] on each layer, which are changed only in place.
+    """Keeps buffers `u` [out] and `v` [kh * kw * in] on each layer, and changes them only in place.
 
-    Building it warms them up from a fixed start, so that it depends on nobody's random numbers. All arithmetic is in the parameters' own
-    type, also under autocast.
+    The constructor runs power iterations from a fixed start, independent of the global random state. All arithmetic is in the parameters'
+    own type, also under autocast.
     """
 
     def __init__(self, layers: dict[str, Any]):
@@ -75,7 +75,7 @@ class SingularVectors:
         self.advance(WARMUP_ITERATIONS)
 
     def advance(self, iterations: int = 1) -> None:
-        """So many power iterations of all layers, in place."""
+        """Runs this many power iterations on all layers, in place."""
         with self._without_autocast():
             if batches := self.batches():
                 batches.advance(iterations)
@@ -85,19 +85,19 @@ class SingularVectors:
                     power_iteration(layer)
 
     def divided(self, *, iterations: int = 0) -> dict[str, Tensor]:
-        """W / sigma(W) of each layer, by layer name, after so many power iterations; batched, it can be differentiated only once."""
+        """W / sigma(W) of each layer, by layer name, after this many power iterations; if batched, differentiable only once."""
         with self._without_autocast():
             if batches := self.batches():
                 return batches.divided(iterations)
             return {name: normalized(layer, iterations) for name, layer in self._layers.items()}
 
     def sigmas(self) -> dict[str, Tensor]:
-        """sigma(W) of each layer with the u and v of now, a differentiable scalar by layer name; moves nothing."""
+        """sigma(W) of each layer with the present u and v, a differentiable scalar by layer name; u and v stay as they are."""
         with self._without_autocast():
             return {name: sigma(layer) for name, layer in self._layers.items()}
 
     def batches(self) -> Batches | None:
-        """The layers in batches, where the device they are on wants them."""
+        """The layers in batches; None on a device that runs them layer by layer."""
         if self._device() in LAYER_BY_LAYER_ON:
             return None
         if self._batches is None:
@@ -113,9 +113,9 @@ class SingularVectors:
 
 
 def follow_sigma(network: Normalized[Any], layers: dict[str, Any] | None = None) -> None:
-    """Gives layers (by default all) buffers `u` and `v`, so that `network.vectors` follows their sigma; nothing where it does already.
+    """Gives layers (by default all) buffers `u` and `v`, so that `network.vectors` tracks their sigma; does nothing if it already does.
 
-    Raises `UserError` if sigma of a layer is no positive number.
+    Raises `UserError` if the sigma of a layer is not a positive number.
     """
     if network.vectors is not None:
         return
@@ -133,11 +133,11 @@ class SpectralNorm(Normalized[Network]):
 
     The network stays plain: its parameters are the W, and it is run with `scale` * W / sigma in their place. Each layer gets buffers `u`
     [out] and `v` [kh * kw * in]. With `scale="learned"` each also gets a parameter `gamma`, a scalar that starts at sigma(W), so that
-    the network starts as it would without the norm (paper appendix E, its start as in the author code).
+    the network starts as it would without the norm (paper appendix E; the initial value as in the author code).
 
-    `exclude` names layers (patterns as in file names) that keep their weights. `power_iterations` are made at each update of sigma, and
-    `iterate_per` says when that is: once per update of the weights as in Algorithm 1, or in each forward in training mode as in the
-    author code, which makes 11 iterations a step where there are 5 updates of D. In evaluation mode u and v are read, never moved.
+    `exclude` names layers (patterns as in file names) that keep their weights. Each update of sigma runs
+    `power_iterations`, and `iterate_per` says when: once per update of the weights as in Algorithm 1, or in each forward in training mode
+    as in the author code (11 iterations a step with 5 discriminator updates). Evaluation mode reads u and v and never changes them.
 
     Initialise the network before wrapping it. Raises `UserError` if a weight is zero or not finite, and for a pattern without a layer.
     """
@@ -176,5 +176,5 @@ class SpectralNorm(Normalized[Network]):
         return {f"{name}.weight": weight for name, weight in weights.items()}
 
     def advance(self) -> None:
-        """Power iterations alone, without normalised weights."""
+        """Runs the power iterations alone, without normalised weights."""
         self.vectors.advance(self.power_iterations)

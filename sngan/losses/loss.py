@@ -1,4 +1,4 @@
-"""What a loss is: one function for each player, both to be minimised."""
+"""What a loss is: one function for each network, both to be minimised."""
 
 from __future__ import annotations
 

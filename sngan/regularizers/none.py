@@ -7,4 +7,4 @@ from sngan.registry import register
 
 @register("regularizer", "none")
 def none() -> None:
-    """The loss of D alone."""
+    """Adds nothing to the loss of D."""

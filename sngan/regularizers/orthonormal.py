@@ -14,10 +14,10 @@ from sngan.regularizers.regularizer import Batch, Regularizer
 
 @register("regularizer", "orthonormal")
 class Orthonormal(Regularizer):
-    """weight * sum over layers of |W W^T - I|_F^2, W [out, in * kh * kw] the weights that D runs with.
+    """weight * sum over layers of |W W^T - I|_F^2, with the weights W [out, in * kh * kw] that D runs with.
 
     |W^T W - I|_F^2, as the paper writes it, differs from it by the constant in * kh * kw - out and has the same gradient; the smaller
-    product is taken. All singular values are drawn to 1, not only the largest.
+    product is computed. The penalty pulls all singular values to 1, not only the largest.
     """
 
     def __init__(self, *, weight: PositiveFloat):

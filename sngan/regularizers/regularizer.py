@@ -1,4 +1,4 @@
-"""What a regulariser is: a penalty that is added to the loss of D at each of its updates."""
+"""What a regulariser is: a penalty added to the loss of D in each discriminator update."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sngan.layers.normalized import Normalized
 
 
 class Batch(NamedTuple):
-    """What an update of D sees."""
+    """The inputs of one discriminator update."""
 
     x_real: Tensor
     """[N, C, H, W] in [-1, 1]"""
@@ -30,7 +30,7 @@ class Regularizer:
     """
 
     follows_sigma = False
-    """Whether D is to follow the sigma of its layers, so that the penalty finds it in `D.vectors`."""
+    """Whether D tracks the sigma of its layers in `D.vectors` for this penalty."""
 
     def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         raise NotImplementedError
@@ -40,7 +40,7 @@ def input_gradient(D: Normalized[nn.Module], weights: dict[str, Tensor] | None, 
     """The gradient of each image's logit by the image, [N, C * H * W], with a graph to D's parameters; in full precision."""
     x = x.detach().requires_grad_()
     with torch.autocast(x.device.type, enabled=False):
-        logits = D.forward(x, y, weights=weights)  # a call would run D as compiled, and that has no second derivative
+        logits = D.forward(x, y, weights=weights)  # not D(...): that may be compiled, and compiled code has no second derivative
         # a logit depends on its own image alone, so the gradient of the sum is that of each
         (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return gradient.flatten(1)

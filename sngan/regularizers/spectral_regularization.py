@@ -1,4 +1,4 @@
-"""Spectral norm regularisation (Yoshida & Miyato 2017): large singular values cost, none is divided away."""
+"""Spectral norm regularisation (Yoshida & Miyato 2017): a penalty on the spectral norm of each weight, instead of a division by it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sngan.regularizers.regularizer import Batch, Regularizer
 
 @register("regularizer", "spectral_regularization")
 class SpectralRegularization(Regularizer):
-    """weight / 2 * sum over layers of sigma(W)^2, sigma followed by one power iteration an update, as in spectral norm.
+    """weight / 2 * sum over layers of sigma(W)^2, with sigma tracked by one power iteration per update, as in spectral norm.
 
     D gets buffers `u` and `v` on each layer.
     """
@@ -24,7 +24,7 @@ class SpectralRegularization(Regularizer):
         self.weight = weight
 
     def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
-        assert D.vectors is not None, "D is to follow sigma"
+        assert D.vectors is not None, "D tracks sigma"
         D.vectors.advance()
         with torch.autocast(batch.x_real.device.type, enabled=False):
             sigmas = torch.stack(list(D.vectors.sigmas().values()))  # [layers]

@@ -16,13 +16,13 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 352, 10, 186
 """Where the axes are."""
 
 MOST_POINTS = 300
-"""Of a curve; of more, the lowest and the highest of each stretch are drawn, so that no spike is lost."""
+"""The most points of a curve. Of a longer one, the lowest and highest point of each stretch are drawn, so that no spike is lost."""
 
 WIDE = 30.0
 """Positive values that span so large a factor are drawn on a logarithmic axis, where the chart allows it."""
 
 MOST = 1e100
-"""What is larger is drawn as little as infinity and NaN are."""
+"""Larger values are not drawn, like infinity and NaN."""
 
 Point = tuple[float, float]
 

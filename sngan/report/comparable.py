@@ -1,4 +1,4 @@
-"""Which scores compare: those of one name, taken from the same kind of weights in the same way."""
+"""Which scores are comparable: those of one name, measured with the same kind of weights in the same way."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sngan.runs.records import Record, better
 from sngan.runs.run import Run
 
 Which = Literal["last", "best"]
-"""Of a run's checkpoints: that of the most steps, or the best by the quick score."""
+"""A run's checkpoint of the most steps, or the best by the quick score."""
 
 
 class Measure(NamedTuple):
-    """What compares: a score of one name, taken from the same kind of weights in the same way."""
+    """A score of one name, measured with the same kind of weights in the same way: its values are comparable."""
 
     name: str
     weights: str
@@ -29,12 +29,12 @@ class Measure(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A score, where it is recorded, and what real images score in the same way."""
+    """A score, its record, and the real-data baseline measured in the same way."""
 
     number: float
     deviation: float | None
     record: Record
-    floor: float | None
+    baseline: float | None
 
 
 def measures(runs: Sequence[Run]) -> list[Measure]:
@@ -75,8 +75,8 @@ def value(run: Run, measure: Measure, which: Which) -> Value | None:
 
 
 def value_of(record: Record, name: str) -> Value:
-    """One of the record's scores; the floor has them in the same order, under the names of its own sample count."""
-    floors = list(record.floor.scores.values()) if record.floor else []
+    """One of the record's scores. The real-data baseline has them in the same order, named by its own sample count."""
+    baselines = list(record.floor.scores.values()) if record.floor else []
     place = list(record.scores).index(name)
-    floor = floors[place] if len(floors) == len(record.scores) else None
-    return Value(record.scores[name], record.deviations.get(name), record, floor)
+    baseline = baselines[place] if len(baselines) == len(record.scores) else None
+    return Value(record.scores[name], record.deviations.get(name), record, baseline)

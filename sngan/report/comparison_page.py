@@ -12,7 +12,7 @@ from sngan.report.comparable import Measure, Which, measures, titles, value
 from sngan.report.curves import curves_of_several, sigmas_of_several
 from sngan.report.embedding import from_file
 from sngan.report.page import render
-from sngan.report.ranking import STRIP, contest, ranked
+from sngan.report.ranking import STRIP, comparison, ranked
 from sngan.report.settings import Setting, common, flat, settings
 from sngan.runs.run import Run
 
@@ -28,7 +28,7 @@ def several_page(runs: Sequence[Run], home: Path, *, left_out: Sequence[str]) ->
     runs = [run for setting in found for run in setting.runs]
     shown = _shown(found)
     whiches: tuple[Which, ...] = ("last", "best")
-    contests = [contest(found, measure, title, which) for measure, title in scored.items() for which in whiches]
+    comparisons = [comparison(found, measure, title, which) for measure, title in scored.items() for which in whiches]
     pictures = [(run, from_file(run.grids[max(run.grids)], small=True)) for run in shown]
     return render(
         "comparison_page.html",
@@ -41,7 +41,7 @@ def several_page(runs: Sequence[Run], home: Path, *, left_out: Sequence[str]) ->
         strip=STRIP,
         columns=_columns(runs, scored),
         value=value,
-        contests=[one for one in contests if one],
+        comparisons=[one for one in comparisons if one],
         charts=curves_of_several(runs, of),
         sigma=sigmas_of_several(runs, of),
         grids=[(run, picture, max(run.grids)) for run, picture in pictures if picture],

@@ -12,10 +12,10 @@ from sngan.report.settings import N_COLOURS, Setting
 from sngan.runs.run import Run
 
 FEWEST = 3
-"""Scores of a curve: a run's last and best checkpoint alone make none."""
+"""The fewest scores of a curve: more than those of the last and the best checkpoint."""
 
 Points = list[tuple[Any, Any]]
-"""Of steps and what a file has for them, numbers or not; a chart draws what is finite."""
+"""Steps with what a file has for them, numbers or not; a chart draws the finite ones."""
 
 APART = ("step", "sigma", "lr", "images_per_s")
 """Scalars that have a chart of their own, at the end."""
@@ -32,19 +32,19 @@ def curves_of_one(run: Run) -> list[Chart]:
     for title, pair in PAIRS.items():
         drawn.append(chart(title, [Series(name, points(run, name), i) for i, name in enumerate(pair)]))
     drawn += [chart(name, [Series(name, points(run, name), 0)]) for name in scalars if name not in taken and name not in APART]
-    for player, layers in sigma_layers([run]).items():
+    for network, layers in sigma_layers([run]).items():
         series = [
-            Series(f"{player}/{layer}", sigma_points(run, f"{player}/{layer}"), i % N_COLOURS, i >= N_COLOURS)
+            Series(f"{network}/{layer}", sigma_points(run, f"{network}/{layer}"), i % N_COLOURS, i >= N_COLOURS)
             for i, layer in enumerate(layers)
         ]
-        drawn.append(chart(f"Sigma of each layer of {player}", series))
+        drawn.append(chart(f"Sigma of each layer of {network}", series))
     drawn.append(chart("Learning rate", [Series("lr", points(run, "lr"), 0)]))
     drawn.append(chart("Images per second", [Series("images_per_s", points(run, "images_per_s"), 0)]))
     return [one for one in drawn if one]
 
 
 def _score_charts(run: Run) -> list[Chart | None]:
-    """A chart for each measure that was taken at several steps, with what real images score where as many of them were scored."""
+    """A chart for each measure with several steps, with the real-data baseline if it has the same number of images."""
     drawn = []
     found = dict.fromkeys(m for record in run.records for m in measures_of(record))
     for measure, title in titles(list(found)).items():
@@ -52,8 +52,8 @@ def _score_charts(run: Run) -> list[Chart | None]:
         if len(curve) < FEWEST:
             continue
         as_many = [r for r in run.records if measure in measures_of(r) and r.floor and r.floor.n == r.protocol.get("n")]
-        floor = value_of(as_many[-1], measure.name).floor if as_many else None
-        level = None if floor is None else ("real images", floor)
+        baseline = value_of(as_many[-1], measure.name).baseline if as_many else None
+        level = None if baseline is None else ("real images", baseline)
         drawn.append(chart(title, [Series(measure.name, curve, 0)], level=level, may_be_log=measure.smaller_is_better))
     return drawn
 
@@ -69,13 +69,13 @@ def points(run: Run, name: str) -> Points:
 
 
 def sigma_layers(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The layers whose sigma is followed, of each player."""
+    """The layers of each network whose sigma is tracked."""
     keys = dict.fromkeys(key for run in runs for line in run.scalars for key in _sigmas(line))
-    players: dict[str, list[str]] = {}
+    networks: dict[str, list[str]] = {}
     for key in keys:
-        player, _, layer = key.partition("/")
-        players.setdefault(player, []).append(layer)
-    return players
+        network, _, layer = key.partition("/")
+        networks.setdefault(network, []).append(layer)
+    return networks
 
 
 def sigma_points(run: Run, layer: str) -> Points:
@@ -89,7 +89,7 @@ def _sigmas(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def curves_of_several(runs: Sequence[Run], of: Mapping[Path, Setting]) -> list[Chart]:
-    """A chart for each measure that was followed and each scalar, a curve for each run in the colour of its setting."""
+    """A chart for each measure with several steps and each scalar, a curve for each run in the colour of its setting."""
     drawn = []
     every = dict.fromkeys(m for run in runs for record in run.records for m in measures_of(record))
     for measure, title in titles(list(every)).items():
@@ -105,7 +105,7 @@ def curves_of_several(runs: Sequence[Run], of: Mapping[Path, Setting]) -> list[C
 
 def sigmas_of_several(runs: Sequence[Run], of: Mapping[Path, Setting]) -> list[Chart]:
     """A chart for each layer."""
-    layers = [f"{player}/{layer}" for player, names in sigma_layers(runs).items() for layer in names]
+    layers = [f"{network}/{layer}" for network, names in sigma_layers(runs).items() for layer in names]
     drawn = [_overlaid(f"sigma of {layer}", runs, [sigma_points(run, layer) for run in runs], of) for layer in layers]
     return [one for one in drawn if one]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 MOST_FRAMES = 24
-"""Of the slider through a run, about 0.1 MB each."""
+"""The most grids in the slider through a run, about 0.1 MB each."""
 
 MOST_WIDTH = 720
 """Pixels of a grid that is one of several; larger ones are made smaller, but for the final one."""

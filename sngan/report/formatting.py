@@ -59,7 +59,7 @@ def duration(seconds: float | None) -> str:
 
 
 def protocol(record: Record) -> str:
-    """How a score was taken, in a sentence."""
+    """A sentence on how a score was measured."""
     p, reference, extractor = record.protocol, record.reference, record.extractor
     draws = p.get("draws")
     samples = f"{count(draws)} × {count(p.get('n'))}" if isinstance(draws, int) and draws > 1 else count(p.get("n"))
@@ -72,7 +72,7 @@ def protocol(record: Record) -> str:
 
 
 def deviation_of(record: Record, name: str) -> str:
-    """What a single run's own deviation is over."""
+    """What the deviation of a single run is taken over."""
     draws, splits = record.protocol.get("draws"), record.protocol.get("splits")
     if isinstance(draws, int) and draws > 1:
         return f"{draws} draws"

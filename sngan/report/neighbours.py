@@ -59,19 +59,19 @@ class Neighbours(NamedTuple):
     extractor: str
     extractor_sha256: str
     held_out: str
-    """Which images are the floor."""
+    """Which images are the real-data baseline."""
     samples: list[float]
-    floor: list[float]
+    baseline: list[float]
     first: list[Look]
-    """The first samples: nobody chose them."""
+    """The first samples, without any selection."""
     nearest: list[Look]
-    """The samples that are nearest of all: if any is a copy, it is among them."""
+    """The samples nearest to a training image: a copy would be among them."""
 
 
 def neighbours(config: Config, spec: ImageSpec, samples: Tensor, device: torch.device, *, n_shown: int) -> Neighbours:
     """Looks at samples uint8 [N, C, H, W] of a run; the features of real images are kept in the user's cache.
 
-    Raises `UserError` where the run's data or extractor are not to be had, or do not fit.
+    Raises `UserError` if the run's data or extractor cannot be found, or do not fit.
     """
     source: Source = build("data", config.data)
     check_size(source.spec, spec, key=f"data={config.data.name}")
@@ -81,11 +81,11 @@ def neighbours(config: Config, spec: ImageSpec, samples: Tensor, device: torch.d
     train = scorer.features("train").features  # [M, F]
     seen = scorer.look(samples).features  # [N, F]
     index, distance = nearest(seen, train, k=min(K, len(train)))
-    floor, held_out = _floor(scorer, train)
+    baseline, held_out = _real_baseline(scorer, train)
 
     def look(i: int) -> Look:
         near = [Match(scorer.images("train")[int(j)][0], int(j), float(d)) for j, d in zip(index[i], distance[i], strict=True)]
-        as_near = float((floor <= distance[i, 0]).float().mean()) if len(floor) else 0.0
+        as_near = float((baseline <= distance[i, 0]).float().mean()) if len(baseline) else 0.0
         return Look(i, samples[i], near, as_near)
 
     return Neighbours(
@@ -95,14 +95,14 @@ def neighbours(config: Config, spec: ImageSpec, samples: Tensor, device: torch.d
         extractor_sha256=scorer.extractor.sha256,
         held_out=held_out,
         samples=distance[:, 0].sort().values.tolist(),
-        floor=floor.sort().values.tolist(),
+        baseline=baseline.sort().values.tolist(),
         first=[look(i) for i in range(min(n_shown, len(samples)))],
         nearest=[look(int(i)) for i in distance[:, 0].argsort(stable=True)[:n_shown]],
     )
 
 
-def _floor(scorer: Scorer, train: Tensor) -> tuple[Tensor, str]:
-    """Squared distances [n] of held-out images to their nearest training image: of test images, or each training image to the others."""
+def _real_baseline(scorer: Scorer, train: Tensor) -> tuple[Tensor, str]:
+    """Squared distances [n] of held-out images to their nearest training image: test images, or else training images left out in turn."""
     try:
         test = scorer.features("test", N_LOOKED_AT).features
     except UserError:
@@ -116,7 +116,7 @@ def _floor(scorer: Scorer, train: Tensor) -> tuple[Tensor, str]:
 def nearest(queries: Tensor, keys: Tensor, *, k: int, skip: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
     """Indices and squared distances [N, k] of the nearest of `keys` [M, F] to each of `queries` [N, F]; of query i, `skip[i]` is left out.
 
-    Candidates are found by one matrix product, which is fast and blurs small distances; these are then taken exactly.
+    Candidates are found by one matrix product, which is fast but inexact for small distances; those of the candidates are then computed exactly.
     """
     lengths = keys.square().sum(1)
     n_candidates = min(k + SPARE, len(keys) - (skip is not None))

@@ -1,4 +1,4 @@
-"""Settings under one measure: their means over seeds, the best first, and how sure that order is."""
+"""The ranking of settings by one measure: their means over seeds, the best first, and how certain this order is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRIP = 140
 """Width of the strip that shows each seed, in pixels."""
 
 MOST_ROWS = 12
-"""Settings in a table of means; a search over many has the others in the table of runs."""
+"""The most settings in a table of means; the table of runs has all of them."""
 
 
 class Dot(NamedTuple):
@@ -29,39 +29,39 @@ class Dot(NamedTuple):
     value: Value
 
 
-class Contest(NamedTuple):
-    """The settings under one measure, the best first."""
+class Comparison(NamedTuple):
+    """The settings ranked by one measure, the best first."""
 
     title: str
     measure: Measure
     which: Which
     rows: list[tuple[Row, list[Dot], float | None]]
-    """Each with its seeds on the strip, and its mean there."""
+    """Each setting with the places of its seeds and of their mean on the strip."""
     low: float
     high: float
-    """The ends of the strip."""
+    """`low` and `high` are the ends of the strip."""
     verdict: str
     how: str
 
 
 class Row(NamedTuple):
-    """A setting's seeds under one measure; no spread where no complete run has it."""
+    """A setting's seeds under one measure; spread is None if no complete run has the score."""
 
     setting: Setting
     values: list[tuple[Run, Value]]
     spread: Spread | None
     to_best: Difference | None
-    """From the setting that stands first: a positive one is a larger score."""
+    """The difference from the best setting; positive for a larger score."""
 
 
 def ranked(settings: Sequence[Setting], found: Sequence[Measure]) -> list[Setting]:
-    """The settings numbered anew, the best under the first measure first."""
+    """The settings sorted by the first measure, the best first, and renumbered."""
     order = [row.setting for row in rows(settings, found[0], "last")] if found else settings
     return [replace(setting, number=number) for number, setting in enumerate(order)]
 
 
-def contest(settings: Sequence[Setting], measure: Measure, title: str, which: Which) -> Contest | None:
-    """None where no complete run has the score, or the best checkpoints are all the last ones."""
+def comparison(settings: Sequence[Setting], measure: Measure, title: str, which: Which) -> Comparison | None:
+    """The comparison by one measure; None if no complete run has it, or if the best checkpoints are all the last ones."""
     placed = rows(settings, measure, which)
     values = [v for row in placed for _, v in row.values]
     if not values or (which == "best" and all(value(run, measure, "last") == v for row in placed for run, v in row.values)):
@@ -75,11 +75,11 @@ def contest(settings: Sequence[Setting], measure: Measure, title: str, which: Wh
     drawn = [
         (row, [Dot(at(v.number), run, v) for run, v in row.values], at(row.spread.mean) if row.spread else None) for row in placed
     ]
-    return Contest(title, measure, which, drawn[:MOST_ROWS], low, high, verdict(placed), formatting.protocol(values[0].record))
+    return Comparison(title, measure, which, drawn[:MOST_ROWS], low, high, verdict(placed), formatting.protocol(values[0].record))
 
 
 def verdict(placed: Sequence[Row]) -> str:
-    """In a sentence, which setting is better than the next one and how sure that is."""
+    """A sentence on which setting is better than the next one, and how certain that is."""
     scored = [row for row in placed if row.spread]
     if len(scored) < 2:
         return ""
@@ -98,7 +98,7 @@ def verdict(placed: Sequence[Row]) -> str:
 
 
 def rows(settings: Sequence[Setting], measure: Measure, which: Which) -> list[Row]:
-    """The settings by their mean, the best first; runs that did not come to their end count for nothing, nor does a seed's second run."""
+    """The settings by their mean, the best first. Incomplete runs are left out, and so are further runs of the same seed."""
     found = []
     for setting in settings:
         values: dict[Any, tuple[Run, Value]] = {}

@@ -21,7 +21,7 @@ SUFFIXES = {"html": ".html", "markdown": ".md", "csv": ".csv"}
 
 
 class Written(NamedTuple):
-    """What a report became."""
+    """The result of a report."""
 
     path: Path
     n_runs: int

@@ -1,4 +1,4 @@
-"""What `sngan report` is asked for."""
+"""The request of `sngan report`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sngan.config import Device, Section
 
 
 class Report(Section):
-    """What `sngan report` is asked for."""
+    """The request of `sngan report`."""
 
     paths: tuple[Path, ...]
     """Runs, or folders of them."""

@@ -103,18 +103,21 @@ def _distances(found: Neighbours) -> Chart | None:
     def quantiles(distances: list[float]) -> list[tuple[float, float]]:
         return [(100 * i / max(len(distances) - 1, 1), d) for i, d in enumerate(distances)]
 
-    series = [Series("samples", quantiles(found.samples), 0), Series(f"floor: {found.held_out}", quantiles(found.floor), 1)]
+    series = [
+        Series("samples", quantiles(found.samples), 0),
+        Series(f"real images: {found.held_out}", quantiles(found.baseline), 1),
+    ]
     return chart("Squared distance to the nearest training image", series, x_title="images, % (the nearest first)", may_be_log=True)
 
 
 def _near(found: Neighbours) -> dict[str, float] | None:
-    """The medians, and how many samples are nearer than the nearest hundredth of the floor."""
-    if not found.floor:
+    """The medians, and how many samples are nearer than the nearest hundredth of the real images."""
+    if not found.baseline:
         return None
-    limit = found.floor[len(found.floor) // 100]
+    limit = found.baseline[len(found.baseline) // 100]
     return {
         "samples": found.samples[len(found.samples) // 2],
-        "floor": found.floor[len(found.floor) // 2],
+        "baseline": found.baseline[len(found.baseline) // 2],
         "limit": limit,
         "share": 100 * sum(d < limit for d in found.samples) / len(found.samples),
     }

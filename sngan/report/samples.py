@@ -22,7 +22,7 @@ N_COMPARED = 36
 
 
 class Made(NamedTuple):
-    """Pictures from a checkpoint, and for what is not there the reason."""
+    """Pictures from a checkpoint, and the reasons for those that are missing."""
 
     step: int | None
     ema: Picture | None
@@ -32,7 +32,7 @@ class Made(NamedTuple):
 
 
 def make(run: Path, device: torch.device, *, n_shown: int) -> Made:
-    """Of the run's last checkpoint; `n_shown=0` leaves the nearest training images out, which cost the most."""
+    """Samples from the run's last checkpoint; `n_shown=0` leaves out the nearest training images, which cost the most."""
     try:
         checkpoint = find(run, None)
         config = checkpoint.config()

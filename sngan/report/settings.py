@@ -31,7 +31,7 @@ MOST_KEYS = 3
 
 
 N_COLOURS = 8
-"""That are told apart; further settings are grey."""
+"""Settings with a colour of their own; further ones are grey."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Setting:
     """Runs that differ by their seed."""
 
     number: int
-    """Its place: the first ones have colours of their own."""
+    """Its place in the ranking; the first ones have colours of their own."""
     label: str
     options: dict[str, str]
     """The config keys in which settings differ."""
@@ -47,7 +47,7 @@ class Setting:
 
     @property
     def colour(self) -> int:
-        """In every table and chart."""
+        """The number of its colour in every table and chart."""
         return min(self.number, N_COLOURS)
 
 
@@ -72,12 +72,12 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
 
 
 def common(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """What is the same everywhere."""
+    """The keys and values that all runs share."""
     return {key: shown for key, shown in configs[0].items() if all(config.get(key) == shown for config in configs)}
 
 
 def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
-    """The keys that are not the same everywhere, in the order of the configs.
+    """The keys in which the runs differ, in the order of the configs.
 
     An option that some components lack, and that is the same wherever it is, says nothing beside the component's name.
     """

@@ -1,4 +1,4 @@
-"""How sure one can be of a mean over seeds: deviations, and the difference of two means with an interval."""
+"""The uncertainty of a mean over seeds: deviations, and the difference of two means with an interval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Of two means: the second minus the first, and an interval of confidence 95 %."""
+    """The second of two means minus the first, with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -30,14 +30,14 @@ class Difference(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """None of no values."""
+    """Mean and deviation; None without values."""
     if not values:
         return None
     return Spread(len(values), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 def difference(first: Spread, second: Spread) -> Difference | None:
-    """By Welch's t interval (1947), which lets both sides have their own deviation; None where a side has no deviation, or both have 0."""
+    """Welch's t interval (1947), for unequal deviations; None if a side has no deviation, or if both are 0."""
     if first.deviation is None or second.deviation is None:
         return None
     errors = [side.deviation**2 / side.n for side in (first, second) if side.deviation is not None]
@@ -49,7 +49,7 @@ def difference(first: Spread, second: Spread) -> Difference | None:
 
 
 def t_quantile(freedom: float) -> float:
-    """Of Student's t, the value that 97.5 % lie below; freedom >= 1.
+    """The 97.5 % quantile of Student's t; freedom >= 1.
 
     With t = sqrt(freedom) tan(a), P(0..t) is proportional to the integral of cos(a)^(freedom - 1) from 0 to a: Simpson's rule, and
     bisection. SciPy would be 40 MB for this one number.
@@ -61,7 +61,7 @@ def t_quantile(freedom: float) -> float:
         return h / 3 * (heights[0] + heights[-1] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2]))
 
     whole = math.sqrt(math.pi) * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))
-    low, high = 0.0, math.atan(13 / math.sqrt(freedom))  # of one degree of freedom it is 12.7, of more it is less
+    low, high = 0.0, math.atan(13 / math.sqrt(freedom))  # 12.7 for one degree of freedom, smaller for more
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if area(middle) / whole < 0.475 else (low, middle)

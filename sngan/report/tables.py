@@ -33,7 +33,7 @@ def csv_table(runs: Sequence[Run], home: Path) -> str:
         for record in run.records:
             for measure in measures_of(record):
                 scored = value_of(record, measure.name)
-                numbers = [scored.number, scored.deviation, scored.floor]
+                numbers = [scored.number, scored.deviation, scored.baseline]
                 what = [_cell(text) for text in (record.by, record.role or "", record.weights, every[measure])]
                 lines.writerow([*head, record.step, *what, *numbers, _cell(f"{where}/{record.place}"), *tail])
     return written.getvalue()

@@ -56,7 +56,7 @@ class Image(Section):
 
 
 class Manifest(Section):
-    """What `checkpoint.json` holds."""
+    """The content of `checkpoint.json`."""
 
     format: str
     step: NonNegativeInt
@@ -90,7 +90,7 @@ class Checkpoint:
 
 
 def size_of(state: TrainState) -> int:
-    """How many bytes a checkpoint of the state takes, but for some kB: the networks, and two moments of each trained parameter."""
+    """The bytes of a checkpoint of the state, up to some kB: the networks, and two moments of each trained parameter."""
     tensors = [t for network in state.networks().values() for t in network.state_dict().values()]
     moments = [p for network in (state.G, state.D) for p in network.parameters() for _ in range(2)]
     return sum(t.numel() * t.element_size() for t in [*tensors, *moments])
@@ -129,7 +129,7 @@ def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Pa
 
 
 def restore(state: TrainState, checkpoint: Checkpoint) -> None:
-    """Fills `state` from a checkpoint of the same networks, so that the next step is the one that would have followed."""
+    """Fills `state` from a checkpoint of the same networks, so that training continues as if it had not stopped."""
     for name, network in state.networks().items():
         try:
             load_tensors(network, checkpoint.file(f"{name}.safetensors"))
@@ -186,7 +186,7 @@ def prune(folder: Path, keep: Keep, best: int | None) -> None:
     for step in list(saved)[: -keep.last]:
         milestone = step > 0 and keep.every > 0 and step % keep.every == 0
         if step != best and not milestone:
-            saved[step].rename(folder / f".partial-{saved[step].name}")  # so that a kill in the middle leaves no half of one
+            saved[step].rename(folder / f".partial-{saved[step].name}")  # a kill in the middle leaves no half checkpoint
     for partial in folder.glob(".partial-*"):
         shutil.rmtree(partial)
 
@@ -215,7 +215,7 @@ def load_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "
 
 
 def load_normalized_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "ema") -> Normalized[Generator]:
-    """The same with its norm beside it, where it has one, as in training."""
+    """The generator as in training, with its norm if it has one."""
     with torch.random.fork_rng(devices=[]):  # initial weights, which are about to be replaced
         G = build_generator(checkpoint.config(), checkpoint.spec)
     load_tensors(G.network, checkpoint.file(GENERATORS[weights]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 FORMAT = "sngan-checkpoint-3"
-"""Of checkpoints that differ from today's in this alone."""
+"""The format of checkpoints that differ from today's in this alone."""
 
 
 def config(values: dict[str, Any]) -> dict[str, Any]:

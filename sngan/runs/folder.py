@@ -113,7 +113,7 @@ class RunFolder:
         return bool(config == before)
 
     def seconds(self) -> float:
-        """How long all sessions took until now; run.json takes note of it, so that a kill loses no more of it than of the training."""
+        """The seconds of all sessions so far; also written to run.json, so that a kill loses no more of them than of the training."""
         self._sessions[-1]["seconds"] = round(time.monotonic() - self._started, 3)
         write_json(self.path / "run.json", {"sessions": self._sessions})
         return round(sum(session.get("seconds", 0.0) for session in self._sessions), 3)

@@ -17,8 +17,8 @@ class Read(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-class Floor(Read):
-    """What real images score."""
+class Baseline(Read):
+    """The real-data baseline: the scores of real images."""
 
     n: int
     split: str
@@ -39,21 +39,21 @@ class Record(Read):
     protocol: dict[str, Any] = {}
     reference: dict[str, Any] = {}
     extractor: dict[str, Any] = {}
-    floor: Floor | None = None
+    floor: Baseline | None = None
     device: str = ""
     versions: dict[str, str] = {}
     file: str = "metrics.jsonl"
     line: int | None = None
-    """Of the file."""
+    """The line number in the file."""
 
     @property
     def place(self) -> str:
-        """Where in the run folder it stands."""
+        """Its place in the run folder."""
         return self.file if self.line is None else f"{self.file}, line {self.line}"
 
 
 class Session(Read):
-    """One go at a run."""
+    """One session of a run."""
 
     device: str = ""
     versions: dict[str, str] = {}

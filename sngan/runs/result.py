@@ -24,7 +24,7 @@ SCORED = {"protocol", "quick", "extractor"}
 
 
 def ending(error: BaseException | None) -> tuple[Status, str | None]:
-    """The status of what ended in this way, and, for a failure, what to say of it."""
+    """The status of a run that ended this way and, for a failure, its message."""
     if error is None:
         return "finished", None
     if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
@@ -60,7 +60,7 @@ def finished(config: Config) -> Result | None:
     try:
         result: Result | None = read_json(config.run_dir / RESULT)
     except UserError:
-        return None  # of what is wrong with the folder, the run speaks
+        return None  # the run reports what is wrong with the folder
     if not result or result["status"] != "finished" or config.steps not in steps_saved(config.run_dir / "checkpoints"):
         return None
     return None if differences(earlier.config(result["config"]), config.model_dump(mode="json"), free=FREE - SCORED) else result

@@ -31,29 +31,29 @@ class Run:
     error: str | None
     step: int
     seconds: float | None
-    """Of training and scoring, over all sessions."""
+    """The seconds of training and scoring, over all sessions."""
     sessions: Sequence[Session]
     scalars: Sequence[dict[str, Any]]
     records: Sequence[Record]
     grids: dict[int, Path]
     """Pictures of samples, by step."""
     best_step: int | None
-    """Of the best quick score."""
+    """The step of the best quick score."""
 
     @property
     def seed(self) -> Any:
-        """As the config has it; None where there is none."""
+        """The seed in the config; None if there is none."""
         return self.config.get("seed")
 
     @property
     def steps(self) -> int | None:
-        """How many it was to have."""
+        """The steps that the config asks for."""
         steps = self.config.get("steps")
         return steps if isinstance(steps, int) else None
 
     @property
     def is_complete(self) -> bool:
-        """Whether it made all its steps."""
+        """Whether the run has trained for all its steps."""
         return self.steps is not None and self.step >= self.steps
 
     def at(self, step: int | None, role: str) -> Record | None:
@@ -127,7 +127,7 @@ def read_run(path: Path) -> Run:
 
 
 def _best_step(result: Result | None, records: Sequence[Record]) -> int | None:
-    """Of the best checkpoint: as the run says, else by the first of its quick scores, the earlier of equals."""
+    """The step of the best checkpoint: as the run says, else by the first metric of its quick scores; the earlier of equals."""
     said = result.scores.get("best", {}).get("step") if result else None
     if isinstance(said, int):
         return said

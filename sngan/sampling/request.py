@@ -44,11 +44,11 @@ class Sample(Section):
     checkpoint: Path | None
     weights: Literal["ema", "raw"]
     mode: Component
-    """What is made of the checkpoint."""
+    """What to make from the checkpoint."""
     n: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] | None
     """How many latents of each seed; null: as many as the mode shows of one seed, and one of each of several."""
     seed: Numbers
-    """Of the latents; null: 0, or the run's own where the mode shows what the run has drawn."""
+    """The seeds of the latents; null: 0, or the run's own where the mode shows what the run has drawn."""
     label: Numbers
     """Classes, in turn; null: all."""
     out: Path | None

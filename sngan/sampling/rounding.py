@@ -12,7 +12,7 @@ FORMULAS: dict[Rounding, str] = {
     "nearest": "x * 127.5 + 127.5, to the nearest of 256 levels",
     "truncate": "floor(x * 127.5 + 127.5)",
 }
-"""For records."""
+"""The formulas, for records."""
 
 
 def quantize(x: Tensor, rounding: Rounding) -> Tensor:

@@ -46,7 +46,7 @@ def samples(G: Generator, z: Tensor, y: Tensor | None, *, rounding: Rounding, ba
 
 @torch.no_grad()
 def _generated(G: Generator, z: Tensor, y: Tensor | None, *, batch: int) -> Iterator[Tensor]:
-    """The same before rounding, float32."""
+    """Like `samples`, but before rounding, float32."""
     device = next(G.parameters()).device
     for start in range(0, len(z), batch):
         labels = None if y is None else y[start : start + batch].to(device)

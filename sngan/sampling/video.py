@@ -18,7 +18,7 @@ FPS = 20
 """Frames a second: of a GIF each takes a whole number of hundredths of a second."""
 
 QUALITY = "18"
-"""Of x264, as a constant rate factor: next to nothing is lost to the eye."""
+"""The constant rate factor of x264: almost no visible loss."""
 
 
 def check_output(path: Path) -> None:
@@ -74,7 +74,7 @@ def gif(frames: Iterator[Image]) -> bytes:
 
 
 def mp4(frames: Iterator[Image]) -> bytes:
-    """H.264 as every browser plays it: half the resolution for colour, and so an even number of pixels."""
+    """H.264 in the form that every browser plays: half the resolution for colour, and so an even number of pixels."""
     import av
     from PIL import ImageOps
 
@@ -93,4 +93,4 @@ def mp4(frames: Iterator[Image]) -> bytes:
 
 
 WRITERS: dict[str, Callable[[Iterator[Image]], bytes]] = {".png": png, ".gif": gif, ".mp4": mp4}
-"""By the ending of a file's name."""
+"""The writers, by the suffix of a file's name."""

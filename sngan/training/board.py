@@ -19,13 +19,13 @@ LAYOUT = {
     },
     "weights": {"sigma of each layer": ["Multiline", ["sigma/.*"]]},
 }
-"""Of the tab Custom Scalars: what belongs in one chart."""
+"""The charts of the tab Custom Scalars, and the curves that share each of them."""
 
 
 class Board:
-    """Writes TensorBoard events in a run folder; opened at `step`, it makes TensorBoard forget what a killed session wrote after it.
+    """Writes TensorBoard events in a run folder. Opened at `step`, it makes TensorBoard drop what a killed session wrote after that step.
 
-    Scores and pictures are on the disk at once, scalars after `flush`.
+    Scores and pictures are written to the disk at once, scalars by `flush`.
     """
 
     def __init__(self, folder: Path, *, step: int):
@@ -34,13 +34,13 @@ class Board:
         self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def describe(self, config: dict[str, Any], step: int) -> None:
-        """Shows the config as text, and its keys that change what is trained as hyperparameters; and lays out the charts."""
+        """Shows the config as text and the keys that change what is trained as hyperparameters, and lays out the charts."""
         from torch.utils.tensorboard.summary import hparams
 
         self._writer.add_text("config", f"```json\n{json.dumps(config, indent=2)}\n```", step)
         self._writer.add_custom_scalars(LAYOUT)
         _, start, _ = hparams(dict(flat(config)), {})
-        # without the experiment that would come first, TensorBoard looks which keys differ between runs, and shows these first
+        # only the start is written, not the experiment before it: TensorBoard then shows the keys first that differ between runs
         assert self._writer.file_writer is not None
         self._writer.file_writer.add_summary(start)
         self.flush()
@@ -56,11 +56,11 @@ class Board:
         self.flush()
 
     def flush(self) -> None:
-        """Brings everything to the disk."""
+        """Writes everything to the disk."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Ends the file."""
+        """Closes the file."""
         self._writer.close()
 
 

@@ -6,11 +6,11 @@ from sngan.config import Config, Network
 from sngan.errors import UserError
 
 FIXES_SCALE = {"spectral", "weight"}
-"""Norms that do not see the scale of the weights."""
+"""Norms whose result does not depend on the scale of the weights."""
 
 
 def check_combination(config: Config) -> list[str]:
-    """Raises `UserError`, with the reason, for parts that make no sense together; gives warnings of those known to train poorly."""
+    """Raises `UserError`, with the reason, for parts that make no sense together; returns warnings about those known to train poorly."""
     _check_options(config.generator, "generator")
     _check_options(config.discriminator, "discriminator")
     normalization, regularizer = config.discriminator.normalization, config.regularizer.name
@@ -48,8 +48,8 @@ def _of_wasserstein(network: Network) -> str:
     )
 
 
-def _check_options(network: Network, player: str) -> None:
-    """Refuses options of a norm that is not there: they would do nothing."""
+def _check_options(network: Network, role: str) -> None:
+    """Refuses options of a norm that is not in use: they would do nothing."""
     iterates, reparametrizes = network.normalization == "spectral", network.normalization in FIXES_SCALE
     given = {
         "power_iterations": (network.power_iterations, 1, iterates),
@@ -61,5 +61,5 @@ def _check_options(network: Network, player: str) -> None:
         if value != neutral and not means_something:
             norms = "spectral" if key in ("power_iterations", "iterate_per") else "spectral or weight"
             raise UserError(
-                f"{player}.{key}={value} does nothing with {player}.normalization={network.normalization}; it is an option of {norms} norm"
+                f"{role}.{key}={value} does nothing with {role}.normalization={network.normalization}; it is an option of {norms} norm"
             )

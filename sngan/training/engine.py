@@ -1,4 +1,4 @@
-"""How a step is run: as it is written, with compiled networks, or as one CUDA graph. The step itself knows of none of this."""
+"""How a training step is run: as it is written, with compiled networks, or as one CUDA graph. The step itself does not depend on it."""
 
 from __future__ import annotations
 
@@ -27,38 +27,39 @@ PARTS: dict[Kind, tuple[str, ...]] = {
     "graph": ("graph",),
     "compiled_graph": ("compile", "graph"),
 }
-"""What an engine is made of."""
+"""What each engine does to the step."""
 
 FASTEST_FIRST: tuple[Kind, ...] = ("compiled_graph", "graph", "compile", "eager")
 
 Stats = dict[str, Tensor]
 Engine = Callable[[Inputs], Stats]
-"""Plays one step on a state, in place, and gives its statistics as scalar tensors that later steps leave alone."""
+"""Runs one training step on a state, in place, and returns its statistics as scalar tensors that later steps do not change."""
 
 WARMUP_STEPS = 3
-"""Played before a step is captured, so that libraries have made their plans and the optimisers their moments; they count as steps."""
+"""Training steps before the capture, in which libraries make their plans and the optimisers their moments. They count as steps."""
 
 WORTH_COMPILING = 20_000
-"""Steps from which on `auto` compiles on a CPU, where it takes up to a minute."""
+"""On a CPU `auto` compiles only runs of at least this many steps, because compiling takes up to a minute."""
 
 FASTER_COMPILED_ON_CPU = {"resnet"}
-"""Networks that are, there: the ResNets by 1.1 times, while the standard CNN takes 1.3 times as long (scripts/results/benchmark_cpu_*.json)."""
+"""Networks that compiling speeds up on a CPU: the ResNets are 1.1 times as fast, while the standard CNN takes 1.3 times as long
+(scripts/results/benchmark_cpu_*.json)."""
 
 
 MOST_GRAPHS = 1024
-"""That a process compiles: a run needs two to six, a sweep or a benchmark those of all its runs. Torch's own limit, 8, is for a process too,
-because all networks are run by one function, `Normalized.forward`; code beyond it would be run as it is written."""
+"""The most graphs that a process compiles. A run needs two to six, a sweep or a benchmark those of all its runs. Torch's own limit is 8, and
+it would hold for the whole process because one function, `Normalized.forward`, runs all networks; code beyond it would not be compiled."""
 
 
 class Choice(NamedTuple):
-    """An engine, and why it was chosen; no reason where it was asked for."""
+    """An engine and why it was chosen; the reason is None if the user asked for it."""
 
     kind: Kind
     reason: str | None
 
 
 def choose(config: Config, device: torch.device) -> Choice:
-    """The engine to use; `auto` is the fastest that the device and the run allow. `UserError` says why one that is asked for cannot run."""
+    """The engine to use; `auto` is the fastest that the device and the run allow. Raises `UserError` if the one asked for cannot run."""
     refusals = {part: why_not(part, device) for part in ("compile", "graph")}
     if config.engine == "auto":
         return _fastest(config, device, refusals)
@@ -69,7 +70,7 @@ def choose(config: Config, device: torch.device) -> Choice:
 
 
 def why_not(part: str, device: torch.device) -> str | None:
-    """What keeps networks from being compiled, or a step from being captured, here; None if nothing does."""
+    """Why networks cannot be compiled, or a step cannot be captured, on this device; None if they can."""
     if part == "graph":
         if device.type != "cuda":
             return f"CUDA graphs are for NVIDIA GPUs, and the device is {device.type}"
@@ -103,32 +104,32 @@ def _fastest(config: Config, device: torch.device, refusals: dict[str, str | Non
 
 
 def build(kind: Kind, state: TrainState, game: Game) -> Engine:
-    """Changes `state` one step further at each call. Build it once the state is restored: it may hold on to the state's tensors.
+    """An engine that trains `state` by one step at each call. Build it after the state is restored: it may keep the state's tensors.
 
-    Where networks are to be compiled, a step that would run one as it is written raises `UserError`.
+    With compiled networks, a step raises `UserError` instead of running a network uncompiled.
     """
 
-    play: Engine = partial(train_step, state, game)
+    step: Engine = partial(train_step, state, game)
     if "compile" in PARTS[kind]:
         # in place, by torch.nn.Module.compile: names and tensors stay what they are. A full graph is compiled or is an error
         for network in (state.G, state.D):
             network.compile(dynamic=False, fullgraph=True)
-        play = _compiled(play, kind)
-    return CapturedStep(play) if "graph" in PARTS[kind] else play
+        step = _compiled(step, kind)
+    return CapturedStep(step) if "graph" in PARTS[kind] else step
 
 
-def _compiled(play: Engine, kind: Kind) -> Engine:
-    """`play` with compiled networks, its errors for people."""
+def _compiled(step: Engine, kind: Kind) -> Engine:
+    """`step` with the compiler's errors turned into `UserError`."""
     dynamo, exc = torch._dynamo.config, torch._dynamo.exc
     for limit in ("recompile_limit", "accumulated_recompile_limit"):
         setattr(dynamo, limit, max(getattr(dynamo, limit), MOST_GRAPHS))
-    # a build of torch for GPUs would ask, on a machine without one, where it is; and what follows a limit is an error here
+    # on a machine without a GPU, torch built for GPUs would warn that it finds none; and exceeding a limit is an error here, not a warning
     for logger in ("torch.utils.cpp_extension", "torch._dynamo.convert_frame"):
         logging.getLogger(logger).setLevel(logging.ERROR)
 
-    def step(inputs: Inputs) -> Stats:
+    def checked(inputs: Inputs) -> Stats:
         try:
-            return play(inputs)
+            return step(inputs)
         except exc.FailOnRecompileLimitHit as error:
             raise UserError(
                 f"engine={kind}: torch compiles no more than {dynamo.recompile_limit} graphs in a process; start another one, or use engine=eager"
@@ -137,17 +138,17 @@ def _compiled(play: Engine, kind: Kind) -> Engine:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"engine={kind}: torch could not compile these networks ({reason}); use engine=eager") from error
 
-    return step
+    return checked
 
 
 class CapturedStep:
-    """A step as one CUDA graph: captured once with inputs of its own, then replayed on what is copied into them."""
+    """A training step as one CUDA graph: captured once with inputs of its own; each replay first copies new inputs into them."""
 
-    def __init__(self, play: Engine):
-        self._play = play
+    def __init__(self, step: Engine):
+        self._step = step
         self._steps = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._aside = torch.cuda.Stream()
+        self._warm_up_stream = torch.cuda.Stream()
 
     def __call__(self, inputs: Inputs) -> Stats:
         self._steps += 1
@@ -162,22 +163,22 @@ class CapturedStep:
         return dict(zip(self._names, self._values.clone().unbind(), strict=True))
 
     def _warm_up(self, inputs: Inputs) -> Stats:
-        """A step as it is written, on a stream of its own as a capture needs it."""
+        """A step without a graph, on a side stream, as a later capture requires."""
         here = torch.cuda.current_stream()
-        self._aside.wait_stream(here)
-        with torch.cuda.stream(self._aside):
-            stats = self._play(inputs)
-        here.wait_stream(self._aside)
+        self._warm_up_stream.wait_stream(here)
+        with torch.cuda.stream(self._warm_up_stream):
+            stats = self._step(inputs)
+        here.wait_stream(self._warm_up_stream)
         return stats
 
     def _capture(self, inputs: Inputs) -> None:
-        """Records the step without playing it."""
+        """Records the step without running it."""
         self._inputs = Inputs(*(None if t is None else t.clone() for t in inputs))  # type: ignore[arg-type]
         graph = torch.cuda.CUDAGraph()
         try:
             # other threads may talk to the GPU meanwhile
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                stats = self._play(self._inputs)
+                stats = self._step(self._inputs)
                 self._names, self._values = list(stats), torch.stack([value.float() for value in stats.values()])
         except torch.OutOfMemoryError as error:
             raise UserError(

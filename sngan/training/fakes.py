@@ -1,4 +1,4 @@
-"""The images of a step's D updates, which all come from one version of G."""
+"""The generated images for a step's discriminator updates, which all come from one version of G."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sngan.layers.batch_norm import groups, takes_groups
 from sngan.layers.normalized import Normalized
 
 TOGETHER_ON = frozenset({"cuda"})
-"""Kinds of device on which one forward of all batches is the faster way: fewer and larger kernels. On a CPU they fall out of its cache."""
+"""Kinds of device on which one forward of all batches is faster: fewer and larger kernels. On a CPU they would not fit its cache."""
 
 
 @torch.no_grad()
 def fakes(G: Normalized[Generator], weights: dict[str, Tensor] | None, z: Tensor, y: Tensor | None) -> Sequence[Tensor]:
     """d_steps batches of images [N, C, H, W], for latents z [d_steps, N, Z] and labels y int64 [d_steps, N].
 
-    Each batch has the batch-norm statistics of its own, whether they go through G together or one after the other.
+    Each batch has its own batch statistics in batch norm, whether the batches go through G together or one after the other.
     """
     together = z.device.type in TOGETHER_ON and weights is not None and takes_groups(G.network)
     if not together:

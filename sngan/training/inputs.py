@@ -1,4 +1,4 @@
-"""What each step consumes, as a function of (seed, rank, step)."""
+"""The inputs of each training step, as a function of (seed, rank, step)."""
 
 from __future__ import annotations
 

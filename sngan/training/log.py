@@ -1,4 +1,4 @@
-"""What a run tells: scalars, pictures and scores to files, TensorBoard and the terminal."""
+"""The log of a run: scalars, pictures and scores for files, TensorBoard and the terminal."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class RunLog:
         self._since = (time.monotonic(), step)
 
     def advance(self) -> None:
-        """One step is done."""
+        """Counts a finished step on the progress bar."""
         self._bar.update()
 
     def scalars(self, step: int, values: dict[str, float], *, sigmas: dict[str, float]) -> None:
-        """Records scalars by name, with the speed since the last call, and sigma by layer where it is followed."""
+        """Records scalars by name, with the speed since the last call, and sigma by layer where it is tracked."""
         now, (then, previous) = time.monotonic(), self._since
         speed = (step - previous) / max(now - then, 1e-9)
         self._since = (now, step)
@@ -97,8 +97,8 @@ class RunLog:
             )
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Leaves the time inside out of the speed: something other than training takes it."""
+    def paused(self) -> Iterator[None]:
+        """Excludes the time inside the block from the speed: it is not spent on training."""
         start = time.monotonic()
         try:
             yield
@@ -127,13 +127,13 @@ class RunLog:
         sys.stdout.flush()
 
     def close(self) -> None:
-        """Ends the bar and flushes the events."""
+        """Closes the progress bar and the event file."""
         self._bar.close()
         self.board.close()
 
 
 def describe(scores: dict[str, float]) -> str:
-    """Scores in one line: every number under its full name."""
+    """Scores in one line, each number with its full name."""
     return "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
 
 

@@ -36,10 +36,10 @@ Scores = dict[str, float]
 
 
 def train(config: Config) -> dict[str, Scores]:
-    """Trains, or continues, the run that the config describes; gives the full scores of its 'last' and 'best' checkpoints ({} if unscored).
+    """Trains or continues the run that the config describes; returns the full scores of its 'last' and 'best' checkpoints ({} if unscored).
 
-    Everything is checked before the first step and before anything is written. A run that is finished already is left as it is, and says
-    so. SIGINT and SIGTERM save and raise `Interrupted`. Raises `UserError` for what cannot be done, and when a loss is no longer finite.
+    Everything is checked before the first step and before anything is written. A finished run is left as it is, with a
+    message. SIGINT and SIGTERM save and raise `Interrupted`. Raises `UserError` for what cannot be done, and for a loss that is not finite.
     """
     device = devices.resolve(config.device)
     check_precision(config.precision, device)
@@ -49,11 +49,11 @@ def train(config: Config) -> dict[str, Scores]:
             return _already(config, result)
         with stop.at_once():
             prepared = _prepare(config, device, opened, stop)
-        return _play(config, *prepared, stop)
+        return _train(config, *prepared, stop)
 
 
 def _already(config: Config, result: Result) -> dict[str, Scores]:
-    """Says that there is nothing to do, and gives the scores of then."""
+    """Says that there is nothing to do, and returns the recorded scores."""
     scores = {which: record["scores"] for which, record in result["scores"].items()}
     if distributed.rank() == 0:
         print(f"{config.run_dir} is finished: {describe(scores['last']) if scores else f'{config.steps} steps'}", flush=True)
@@ -63,7 +63,7 @@ def _already(config: Config, result: Result) -> dict[str, Scores]:
 def _prepare(
     config: Config, device: torch.device, opened: ExitStack, stop: StopRequest
 ) -> tuple[TrainState, engine.Engine, InputStream, Recorder | None]:
-    """Checks everything, cheapest first, and then begins the run or continues it."""
+    """Checks everything, the cheapest first, and then begins or continues the run."""
     first = distributed.rank() == 0
 
     # What is known without reading an image
@@ -117,13 +117,13 @@ def _prepare(
     return state, engine.build(how.kind, state, game), inputs, recorder
 
 
-def _play(
-    config: Config, state: TrainState, play: engine.Engine, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
+def _train(
+    config: Config, state: TrainState, step: engine.Engine, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
 ) -> dict[str, Scores]:
-    """The game, and what is due between its steps. What is due at a step is done before the next one, also when a run continues there."""
+    """Trains, and does what is due between two steps. What is due after a step is done before the next, also when a run continues there."""
     while True:
         if recorder:
-            with recorder.log.aside():
+            with recorder.log.paused():
                 if due(state.step, config.sample_every):
                     recorder.samples()
                 if due(state.step, config.save_every) and state.step > 0:
@@ -137,7 +137,7 @@ def _play(
         for optimizer in (state.G_optimizer, state.D_optimizer):
             set_learning_rate(optimizer, lr)
         with precision(config.precision, inputs.device):
-            stats = play(inputs(state.step))
+            stats = step(inputs(state.step))
         state.step += 1
 
         if recorder:
@@ -148,7 +148,7 @@ def _play(
 
 
 def _finish(config: Config, state: TrainState, recorder: Recorder | None, stop: StopRequest) -> dict[str, Scores]:
-    """Saves; then scores a run that reached its last step, and leaves one that was asked to stop."""
+    """Saves the run, and scores it if it reached its last step. Raises `Interrupted` for a run that was asked to stop."""
     scores: dict[str, Scores] = {}
     if recorder:
         recorder.save()

@@ -1,4 +1,4 @@
-"""What the first rank does beside the game: logs, samples, checkpoints and scores. Nothing here changes the networks."""
+"""What the first rank does besides training: logs, samples, checkpoints and scores. Nothing here changes the networks."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ Record = dict[str, Any]
 log = logging.getLogger(__name__)
 
 MOST_DRIFT = 0.05
-"""Of a sigma from its exact value, as a fraction, before it is worth a warning."""
+"""The relative error of a sigma above which there is a warning."""
 
 N_SHOWN = 100
 """Samples in a grid, ten a row."""
 
 
 class Recorder:
-    """Writes what a run leaves behind into its folder, and tells the terminal."""
+    """Writes the files of a run into its folder, and its messages to the terminal."""
 
     def __init__(
         self,
@@ -74,14 +74,16 @@ class Recorder:
         self._warned_of_sigma = False
 
     def stepped(self, stats: dict[str, torch.Tensor]) -> None:
-        """Takes note of a finished step."""
+        """Records a finished step."""
         self.history.append(stats)
         self.log.advance()
 
     def scalars(self, lr: float) -> None:
         """Logs the means since the last log."""
         self.check_finite()
-        estimates = {f"{player}/{name}": sigma for player, net in self._players().items() for name, sigma in net.sigmas().items()}
+        estimates = {
+            f"{network}/{name}": sigma for network, net in self._networks().items() for name, sigma in net.sigmas().items()
+        }
         values = torch.stack(list(estimates.values())).tolist() if estimates else []
         sigmas = dict(zip(estimates, values, strict=True))
         self.log.scalars(self.state.step, {**self.history.means(), "lr": lr}, sigmas=sigmas)
@@ -97,14 +99,14 @@ class Recorder:
             "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
         )
 
-    def _players(self) -> dict[str, Normalized[Any]]:
+    def _networks(self) -> dict[str, Normalized[Any]]:
         return {"D": self.state.D, "G": self.state.G}
 
     def check_sigmas(self) -> None:
-        """Warns, once a session, of layers whose sigma as power iteration follows it is off its exact value: too large a weight results."""
+        """Warns, once a session, of layers in which power iteration is far from the exact sigma: the normalised weight is then too large."""
         if self._warned_of_sigma:
             return
-        ratios = {f"{player}/{name}": ratio for player, net in self._players().items() for name, ratio in drift(net).items()}
+        ratios = {f"{network}/{name}": ratio for network, net in self._networks().items() for name, ratio in drift(net).items()}
         off = [f"{name} {ratio:.2f}" for name, ratio in ratios.items() if abs(ratio - 1.0) > MOST_DRIFT]
         if off:
             self._warned_of_sigma = True
@@ -114,9 +116,9 @@ class Recorder:
             )
 
     def save(self) -> None:
-        """Saves the state, unless this step is saved already, and removes the checkpoints that `keep` does not ask for.
+        """Saves the state, unless this step is saved already, and removes the checkpoints beyond those that `keep` asks for.
 
-        Raises `UserError`, and leaves the checkpoints as they are, when a loss or a weight is not finite or the disk does not take it.
+        Raises `UserError` and leaves the checkpoints as they are if a loss or a weight is not finite, or if the disk cannot be written.
         """
         self.check_finite()
         if not self.state.is_finite():
@@ -139,7 +141,7 @@ class Recorder:
     def samples(self) -> None:
         """Writes a grid of samples from latents that stay the same during the run; labels go 0, 1, … along the rows.
 
-        A session that begins at this step finds the grid of the one before.
+        A session that begins at this step keeps the grid of the session before it.
         """
         if self.state.step == self._first_step and self.log.picture(self.state.step).exists():
             return
@@ -150,7 +152,7 @@ class Recorder:
         self.log.image(self.state.step, grid(images, columns=10))
 
     def quick_score(self) -> None:
-        """Scores the state by `config.quick`, once a step; the checkpoint of the best so far is kept."""
+        """Scores the state by `config.quick`, at most once for each step, and saves a checkpoint if it is the best so far."""
         self.check_finite()
         if not self._is_recorded("quick", self.state.step):
             self._score(bake(self.state.G_ema), "quick", self.state.step)
@@ -172,14 +174,14 @@ class Recorder:
         return best
 
     def full_scores(self) -> dict[str, dict[str, float]]:
-        """Scores the last checkpoint, and the one that the quick score found best, by `config.protocol`, each once.
+        """Scores the last checkpoint and the one with the best quick score by `config.protocol`, each once.
 
-        Gives the scores of 'last' and 'best'; {} when a stop was asked for.
+        Returns the scores of 'last' and 'best'; {} if a stop was asked for.
         """
         saved = checkpoint.steps_saved(self.run.checkpoints)
         best = self.best_step()
         chosen = {"last": self.state.step, "best": best if best in saved and best is not None else self.state.step}
-        for step in sorted(set(chosen.values())):  # TensorBoard drops what lies behind a step that follows
+        for step in sorted(set(chosen.values())):  # in order: TensorBoard drops what comes after a larger step
             if not self._is_recorded("full", step):
                 opened = checkpoint.open_checkpoint(saved[step])
                 G = checkpoint.load_generator(opened).to(self.device)
@@ -190,7 +192,7 @@ class Recorder:
         return {which: record["scores"] for which, record in self._scored.items()}
 
     def say_goodbye(self, scores: dict[str, dict[str, float]]) -> None:
-        """Says how the run ended, and where to look."""
+        """Says how the run ended, and where its files are."""
         step, steps, folder = self.state.step, self.config.steps, self.run.path
         if step < steps:
             self.log.say(f"stopped after step {step} of {steps}, which is saved; the same command goes on from there")
@@ -200,9 +202,9 @@ class Recorder:
             return
         for which, named in scores.items():
             self.log.say(f"{which} checkpoint: {describe(named)}")
-        floor = self._records("full")[-1].get("floor") if scores else None
-        if floor:
-            self.log.say(f"{floor['n']} real {floor['split']} images: {describe(floor['scores'])}")
+        baseline = self._records("full")[-1].get("floor") if scores else None
+        if baseline:
+            self.log.say(f"{baseline['n']} real {baseline['split']} images: {describe(baseline['scores'])}")
         plain = re.fullmatch(r"[\w./+-]+", str(folder))
         argument = f"run={folder}" if plain else f"'run=\"{folder}\"'"
         self.log.say(
@@ -218,7 +220,7 @@ class Recorder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.log.close()
-        with suppress(*((OSError, UserError) if error else ())):  # a full disk is told by the error that it caused
+        with suppress(*((OSError, UserError) if error else ())):  # the error of a full disk is already on its way
             write_result(
                 self.run.path,
                 error,
@@ -232,7 +234,7 @@ class Recorder:
             )
 
     def _score(self, G: Generator, role: Role, step: int, **known: str) -> None:
-        """Takes and records a score, with what else is known of G, unless a stop is asked for before it is there."""
+        """Scores G and records it with `known`, what else is known of G; records nothing if a stop is asked for during scoring."""
         protocol = self._protocols[role]
         assert self.scorer is not None and protocol is not None
         try:
@@ -250,13 +252,13 @@ class Recorder:
         return any(line["step"] == step for line in self._records(role))
 
     def _records(self, role: Role) -> list[Record]:
-        """This run's own scores, as far as they were taken in the way that is asked for now."""
+        """This run's own scores that were made with the present protocol and settings."""
         how = self._how(role)
         lines = (earlier.record(line) for line in read_lines(self.run.path / "metrics.jsonl") if line.get("role") == role)
         return [line for line in lines if all(line.get(key) == value for key, value in how.items())]
 
     def _how(self, role: Role) -> dict[str, Any]:
-        """What makes two scores comparable."""
+        """The settings that two comparable scores share."""
         protocol = self._protocols[role]
         if self.scorer is None or protocol is None:
             return {}

@@ -8,16 +8,16 @@ from sngan.config import Optimizer
 
 
 def due(step: int, every: int) -> bool:
-    """Whether an action with this interval happens after `step` steps; an interval of 0 switches it off."""
+    """Whether an action with this interval is due after `step` steps; an interval of 0 switches it off."""
     return every > 0 and step % every == 0
 
 
 def learning_rate(step: int, steps: int, options: Optimizer) -> float:
-    """The rate of the update that follows `step` finished ones; `linear` falls from `lr` at step 0 to 0 at `steps` (author code)."""
+    """The learning rate after `step` finished steps; `linear` falls from `lr` at step 0 to 0 at `steps` (author code)."""
     return options.lr * (1.0 - step / steps) if options.decay == "linear" else options.lr
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Fills the optimiser's rate tensor in place."""
+    """Sets the optimiser's learning rate, a tensor, in place."""
     for group in optimizer.param_groups:
         group["lr"].fill_(rate)

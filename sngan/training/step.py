@@ -1,4 +1,4 @@
-"""One step of the game: d_steps updates of D, one of G (paper Algorithm 1 inside the usual alternation).
+"""One training step: d_steps discriminator updates, one generator update (paper Algorithm 1 inside the usual alternation).
 
 Functions of tensors alone: no config, clock, rank, file or random number is read here, and no tensor becomes a Python number.
 """
@@ -19,11 +19,11 @@ from sngan.state import TrainState
 from sngan.training.fakes import fakes
 
 Weights = dict[str, Tensor] | None
-"""Normalised weights shared by all forwards of one version of the parameters; None: each forward normalises for itself."""
+"""Normalised weights that all forwards of one version of the parameters share; None if each forward normalises for itself."""
 
 
 class Game(NamedTuple):
-    """What is played."""
+    """The two-network objective that is trained."""
 
     loss: Loss
     regularizer: Regularizer | None
@@ -34,28 +34,28 @@ class Game(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What one step consumes; labels are None in an unconditional game."""
+    """The inputs of one training step; labels are None in an unconditional game."""
 
     x_real: Tensor
     """[d_steps, N, C, H, W] in [-1, 1]"""
     y_real: Tensor | None
     """int64 [d_steps, N]"""
     z_D: Tensor
-    """[d_steps, N, Z], latents for D's updates"""
+    """[d_steps, N, Z], latents for the discriminator updates"""
     y_D: Tensor | None
     """int64 [d_steps, N], labels of their fakes"""
     epsilon: Tensor
     """[d_steps, N], uniform in [0, 1): where a penalty looks between a real and a generated image"""
     z_G: Tensor
-    """[M, Z], latents for G's update"""
+    """[M, Z], latents for the generator update"""
     y_G: Tensor | None
     """int64 [M]"""
 
 
 def train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tensor]:
-    """Plays one step, changing `state` in place, and returns its statistics as scalar tensors (means over the d_steps updates of D)."""
+    """Trains `state` by one step, in place, and returns the statistics as scalar tensors (means over the d_steps discriminator updates)."""
     d_steps = len(inputs.x_real)
-    G_weights = shared_weights(state.G, update=True)  # G does not move until its own update
+    G_weights = shared_weights(state.G, update=True)  # G does not change until its own update
     x_fake = fakes(state.G, G_weights, inputs.z_D, inputs.y_D)  # d_steps of [N, C, H, W]
     D_stats = [
         update_discriminator(
@@ -70,7 +70,7 @@ def train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tenso
 
 
 def update_discriminator(state: TrainState, game: Game, batch: Batch, y_fake: Tensor | None) -> dict[str, Tensor]:
-    """One update of D on N real and N generated images."""
+    """One discriminator update on N real and N generated images."""
     weights = shared_weights(state.D, update=True)
     real_logits, fake_logits = judge(state.D, weights, batch, y_fake)
     D_loss = game.loss.discriminator(real_logits, fake_logits)
@@ -89,9 +89,9 @@ def update_discriminator(state: TrainState, game: Game, batch: Batch, y_fake: Te
 def judge(D: Normalized[nn.Module], weights: Weights, batch: Batch, y_fake: Tensor | None) -> tuple[Tensor, Tensor]:
     """The logits of N real and N generated images, each [N], in float32 at least."""
     if D.uses_batch_statistics or weights is None:
-        # apart: real and generated images have different statistics; and the author code counts two forwards
+        # two forwards: real and generated images have different batch statistics, and the author code iterates in each forward
         return D(batch.x_real, batch.y_real, weights=weights), D(batch.x_fake, y_fake, weights=weights)
-    # together: exact, as each logit depends on its own image
+    # one forward gives the same: each logit depends on its own image alone
     y = None if batch.y_real is None or y_fake is None else torch.cat([batch.y_real, y_fake])
     logits = D(torch.cat([batch.x_real, batch.x_fake]), y, weights=weights)  # [2N]
     real_logits, fake_logits = logits.split([len(batch.x_real), len(batch.x_fake)])
@@ -99,9 +99,9 @@ def judge(D: Normalized[nn.Module], weights: Weights, batch: Batch, y_fake: Tens
 
 
 def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tensor, y: Tensor | None) -> Tensor:
-    """One update of G on M latents against a D that is frozen.
+    """One generator update on M latents against a frozen D.
 
-    D's weights get no gradient, and its u, v do not move unless each forward is to move them.
+    The weights of D get no gradient. Its u and v stay as they are, unless each forward runs a power iteration.
     """
     with torch.no_grad():
         D_weights = shared_weights(state.D, update=False)
@@ -113,13 +113,13 @@ def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tenso
 
 
 def shared_weights(network: Normalized[Any], *, update: bool) -> Weights:
-    """The network's weights for all forwards until its parameters change; None if each forward is to normalise for itself."""
+    """The network's weights for all forwards until its parameters change; None if each forward normalises for itself."""
     return None if network.iterates_per_forward else network.normalize(update=update)
 
 
 @torch.no_grad()
 def clip(network: nn.Module, limit: float) -> None:
-    """Clips every parameter that is trained to [-limit, limit], in place (Arjovsky et al. 2017, Algorithm 1)."""
+    """Clips every trained parameter to [-limit, limit], in place (Arjovsky et al. 2017, Algorithm 1)."""
     parameters: list[Tensor] = [*trained(network)]
     torch._foreach_clamp_min_(parameters, -limit)
     torch._foreach_clamp_max_(parameters, limit)
@@ -127,14 +127,14 @@ def clip(network: nn.Module, limit: float) -> None:
 
 @torch.no_grad()
 def update_average(state: TrainState, decay: float) -> None:
-    """G_ema <- decay * G_ema + (1 - decay) * G for weights; batch-norm statistics are copied, u and v follow G_ema's own weights."""
+    """G_ema <- decay * G_ema + (1 - decay) * G for weights. Batch-norm statistics are copied; u and v are advanced with G_ema's own weights."""
     get_ema_multi_avg_fn(decay)(list(state.G_ema.parameters()), list(state.G.parameters()), None)
     buffers = [
         (averaged, current)
         for (name, averaged), current in zip(state.G_ema.named_buffers(), state.G.buffers(), strict=True)
         if name.rpartition(".")[2] not in ("u", "v")
     ]
-    for dtype in dict.fromkeys(averaged.dtype for averaged, _ in buffers):  # lists of two types would be copied tensor by tensor
+    for dtype in dict.fromkeys(averaged.dtype for averaged, _ in buffers):  # lists of mixed types would be copied tensor by tensor
         averages, currents = zip(*(pair for pair in buffers if pair[0].dtype == dtype), strict=True)
         torch._foreach_copy_(averages, currents)
     state.G_ema.advance()

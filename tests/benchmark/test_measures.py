@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sngan import Config
 from sngan.benchmark.measures import flops, kernel_calls, norm_seconds, peak_flops, peak_memory
 from sngan.benchmark.textbook import with_torch_spectral_norm
-from sngan.benchmark.variants import Player, Variant
+from sngan.benchmark.variants import Contender, Variant
 from sngan.data.images import ImageSpec, TensorImages
 from sngan.layers.normalized import Normalized
 from sngan.networks import build_networks
@@ -18,18 +18,18 @@ from sngan.networks import build_networks
 CPU = torch.device("cpu")
 
 
-def player(config: Config) -> Player:
+def contender(config: Config) -> Contender:
     images = TensorImages(torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8))
     variant = Variant(norm_once=True, one_forward=True, frozen=True, resident=True)
-    return Player(variant, config, ImageSpec(32, 3, 0), images, CPU)
+    return Contender(variant, config, ImageSpec(32, 3, 0), images, CPU)
 
 
 def test_flops_of_a_few_images_tell_those_of_all(tiny: Callable[..., Config]) -> None:
-    played = player(tiny("batch=6", "g_batch=10"))
-    inputs = played.inputs()
+    counted = contender(tiny("batch=6", "g_batch=10"))
+    inputs = counted.inputs()
     with FlopCounterMode(display=False) as counter:
-        played.play(inputs)
-    assert flops(played.play, inputs) == pytest.approx(counter.get_total_flops())
+        counted.train_step(inputs)
+    assert flops(counted.train_step, inputs) == pytest.approx(counter.get_total_flops())
 
 
 def test_kernel_calls_are_the_operations_that_compute() -> None:

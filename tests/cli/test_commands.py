@@ -83,7 +83,7 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "-m", "sweep=search", "protocol=none"], "looks for the best quick score, and protocol=none takes none"),
         (["train", "-m", "sweep=search", "evaluate_every=0"], "looks for the best quick score, and evaluate_every=0 takes none"),
         (["train", "-m", "sweep=search", "hydra.sweeper.n_trials=many"], "hydra.sweeper.n_trials=many: input should be a whole"),
-        (["train", "device=cuda:x"], "device=cuda:x: input should be auto, cpu, cuda, cuda:N for the card of that number, or mps"),
+        (["train", "device=cuda:x"], "device=cuda:x: input should be auto, cpu, cuda, cuda:N for the GPU of that number, or mps"),
         (["train", "protocol=null"], "a group takes the name of a choice"),
         (["train", "~run_dir"], "run_dir: this key cannot be left out"),
         (["train", "~plugins"], "plugins is missing"),

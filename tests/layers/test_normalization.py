@@ -62,7 +62,7 @@ def network() -> nn.Module:
 )
 def test_the_config_chooses_the_wrapper(kind: str, wrapper: type) -> None:
     config = options(f"discriminator.normalization={kind}")
-    assert type(normalized(network(), config.discriminator, player="discriminator")) is wrapper
+    assert type(normalized(network(), config.discriminator, role="discriminator")) is wrapper
 
 
 def test_options_reach_the_wrapper() -> None:
@@ -72,7 +72,7 @@ def test_options_reach_the_wrapper() -> None:
         "discriminator.power_iterations=3",
         "discriminator.iterate_per=forward",
     )
-    D = normalized(network(), config.discriminator, player="discriminator")
+    D = normalized(network(), config.discriminator, role="discriminator")
     assert isinstance(D, SpectralNorm)
     assert (D.scale, D.power_iterations, D.iterates_per_forward) == ("learned", 3, True)
     assert D.normalize(update=False).keys() == {"0.weight"}
@@ -82,7 +82,7 @@ def test_options_reach_the_wrapper() -> None:
 def test_scale_and_excluded_layers_reach_either_norm_of_weights(kind: str) -> None:
     config = options(f"discriminator.normalization={kind}", "discriminator.scale=2.5", "discriminator.exclude=['2']")
     plain = network()
-    D = normalized(plain, config.discriminator, player="discriminator")
+    D = normalized(plain, config.discriminator, role="discriminator")
     expected = {"spectral": SpectralNorm, "weight": WeightNorm}[kind](plain_copy(plain), scale=2.5, exclude=["2"])
     (weight,), (wanted,) = D.normalize(update=False).values(), expected.normalize(update=False).values()
     assert torch.equal(weight, wanted)
@@ -95,10 +95,10 @@ def plain_copy(layers: nn.Module) -> nn.Module:
     return twin
 
 
-def test_errors_name_the_players_key() -> None:
+def test_errors_name_the_networks_key() -> None:
     config = options("generator.normalization=spectral", "generator.exclude=[nothing]")
     with pytest.raises(UserError, match=r"generator\.exclude=nothing: no layer is called so"):
-        normalized(network(), config.generator, player="generator")
+        normalized(network(), config.generator, role="generator")
 
 
 def test_without_a_norm_the_network_runs_as_it_is() -> None:

@@ -1,4 +1,4 @@
-"""Nearest training images: copies are seen, and the floor is what real images have."""
+"""Nearest training images: copies are seen, and the baseline is what real images have."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_memorised_images_are_nearer_than_every_held_out_one(tiny: Callable[...,
     train = torch.stack([Shapes(n_train=64, n_test=16, seed=0).load("train")[i][0] for i in range(10)])
     found = neighbours(config, Shapes(n_train=64, n_test=16, seed=0).spec, train, CPU, n_shown=2)
     assert found.samples == [0.0] * 10
-    assert (found.n_train, len(found.floor), found.held_out) == (64, 16, "16 test images")
-    assert min(found.floor) > 0
+    assert (found.n_train, len(found.baseline), found.held_out) == (64, 16, "16 test images")
+    assert min(found.baseline) > 0
     assert [look.matches[0].index for look in found.first] == [0, 1]
     assert torch.equal(found.first[1].matches[0].image, train[1])
     assert [look.held_out_as_near for look in found.first] == [0.0, 0.0]
@@ -64,7 +64,7 @@ def test_memorised_images_are_nearer_than_every_held_out_one(tiny: Callable[...,
 def test_images_that_are_like_nothing_are_farther_than_the_held_out(tiny: Callable[..., Config]) -> None:
     noise = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
     found = neighbours(tiny(), Shapes(n_train=64, n_test=16, seed=0).spec, noise, CPU, n_shown=3)
-    assert min(found.samples) > max(found.floor)
+    assert min(found.samples) > max(found.baseline)
     assert found.nearest[0].matches[0].distance == min(found.samples)
     distances = [look.matches[0].distance for look in found.nearest]
     assert distances == sorted(distances) == found.samples[:3]
@@ -77,8 +77,8 @@ def test_without_a_test_split_training_images_are_left_out_in_turn() -> None:
     noise = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
     found = neighbours(config, Shapes(n_train=2, n_test=2, seed=0).spec, noise, CPU, n_shown=1)
     assert found.held_out == "12 training images, each left out in turn"
-    assert len(found.floor) == 12
-    assert min(found.floor) > 0
+    assert len(found.baseline) == 12
+    assert min(found.baseline) > 0
 
 
 def test_images_of_another_size_are_refused() -> None:

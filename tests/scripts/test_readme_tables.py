@@ -87,7 +87,8 @@ def test_a_benchmark_shows_each_variant_and_only_what_was_measured(fill) -> None
     record = benchmark(variant("one", seconds=21.4, ratio=1.0), variant("two", seconds=0.01234, ratio=2.5, of_peak=0.515))
     _, text = fill(place("benchmark"), {"benchmark_a.json": record})
     assert (
-        "batch 8, 16 latents for G, 1 update of D a step; medians of 3 alternating rounds; an abacus, torch 9.9, 2026-01-02" in text
+        "batch 8, 16 latents for G, 1 discriminator update a step; medians of 3 alternating rounds; an abacus, torch 9.9, 2026-01-02"
+        in text
     )
     assert "| each adds | s a step | ratio | of the peak |\n|---|---|---|---|\n" in text
     assert "| adds one | 21.4 | 1.00x |  |\n| adds two | 0.0123 | 2.50x | 52 % |\n" in text

@@ -70,12 +70,12 @@ def test_opening_at_a_step_forgets_what_came_after_it_but_not_scores_of_checkpoi
     assert [line["by"] for line in read_lines(tmp_path / "metrics.jsonl")] == ["evaluate"]
 
 
-def test_time_aside_is_no_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paused_time_is_no_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]  # a clock that moves when it is told to; a whole run is timed so in test_recorder.py
     monkeypatch.setattr("sngan.training.log.time.monotonic", lambda: now[0])
     log = RunLog(tmp_path, step=0, steps=5, images_per_step=10)
     now[0] += 2.0
-    with log.aside():
+    with log.paused():
         now[0] += 100.0
     log.scalars(4, {}, sigmas={"linear": 1.5})
     log.close()

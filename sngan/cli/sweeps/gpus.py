@@ -1,4 +1,4 @@
-"""One card for each job that runs at the same time on a machine."""
+"""One GPU for each job that runs at the same time on a machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sngan.files import lock
 
 
 @contextmanager
-def claimed_card(folder: Path, n_cards: int) -> Iterator[int]:
-    """Inside, the number of a card that no other process has claimed in this folder; with more processes than cards one that the fewest have.
+def claimed_gpu(folder: Path, n_gpus: int) -> Iterator[int]:
+    """Gives the block the number of a GPU that no other process has claimed in this folder; if all are claimed, one with the fewest claims.
 
-    The claim is a lock of a file, so that it ends with the process, however that ends.
+    The claim is a file lock, so it ends with the process, even if that is killed.
     """
     for place in itertools.count():
         claim = lock(folder / f"card-{socket.gethostname()}-{place}")
         if claim is not None:
             try:
-                yield place % n_cards
+                yield place % n_gpus
             finally:
                 claim.release()
             return

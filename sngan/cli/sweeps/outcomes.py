@@ -1,4 +1,4 @@
-"""What became of the jobs of a sweep, and the table of it."""
+"""The outcomes of a sweep's jobs, and their table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sngan.runs.result import Status
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. Its `float` is the job's value for a sweeper that optimises one."""
+    """The outcome of a job. Its `float` is the job's value for a sweeper that optimises one."""
 
     job: int
     overrides: list[str]
@@ -32,7 +32,7 @@ class Outcome:
         return self.value
 
     def is_gone(self) -> bool:
-        """Whether its process was one of this machine and is there no more."""
+        """Whether its process ran on this machine and has ended."""
         return self.host == socket.gethostname() and not is_running(self.pid)
 
 

@@ -7,13 +7,13 @@ from typing import TextIO
 
 
 class Prefixed(io.TextIOBase):
-    """Writes whole lines, each with a prefix, so that those of several processes can be told apart. It is no terminal: no progress bars."""
+    """Writes whole lines, each with a prefix, so that several processes can be told apart. It is not a terminal, so there are no progress bars."""
 
     def __init__(self, stream: TextIO, prefix: str):
         self._stream, self._prefix, self._begun = stream, prefix, ""
 
     def write(self, text: str) -> int:
-        """Writes the lines that are complete."""
+        """Writes the complete lines."""
         *lines, self._begun = (self._begun + text).split("\n")
         if lines:
             self._stream.write("".join(f"{self._prefix}{line}\n" for line in lines))

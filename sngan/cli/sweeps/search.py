@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Space = dict[str, BaseDistribution]
 
 SMALLER_IS_BETTER = {"fid", "kid"}
-"""Metrics that are distances."""
+"""Metrics that are distances, where smaller is better."""
 
 
 def register_sweeper() -> None:
@@ -59,7 +59,7 @@ class OptunaSweeper(Sweeper):
         self.params: Mapping[Any, Any] = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Takes what Hydra gives to every sweeper."""
+        """Keeps what Hydra gives to every sweeper."""
         self._config = config
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -87,7 +87,7 @@ class OptunaSweeper(Sweeper):
             raise UserError(f"hydra/sweeper=optuna looks for the best quick score, and {what} takes none")
 
     def _space(self, arguments: Sequence[str]) -> tuple[Space, list[str]]:
-        """What is searched over, by key, and the other overrides. Those of the command replace those of the config."""
+        """The search space, by key, and the other overrides. Those of the command replace those of the config."""
         words = [f"{key}={value}" for key, value in self.params.items()]
         parsed = OverridesParser.create().parse_overrides([*words, *arguments])
         overrides = {override.get_key_element(): override for override in parsed}
@@ -160,7 +160,7 @@ class OptunaSweeper(Sweeper):
         """A new trial: its number, and the overrides of its job."""
         from optuna.samplers import TPESampler
 
-        # what is suggested is a function of the seed and the trials so far, so that it does not depend on how often the search was stopped
+        # suggestions are a function of the seed and the trials so far, so they do not depend on how often the search was stopped
         study.sampler = TPESampler(seed=self.seed + len(study.trials), constant_liar=self.n_jobs > 1)
         trial = study.ask(space)
         overrides = [*fixed, *(f"{key}={_word(value)}" for key, value in trial.params.items())]

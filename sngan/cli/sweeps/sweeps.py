@@ -1,4 +1,4 @@
-"""A sweep: what became of each of its jobs, and how they are asked to stop, told in files because a job may run in another process."""
+"""A sweep: the outcomes of its jobs and the request to stop, kept in files because a job may run in another process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from sngan.cli.hydra_app import call_hydra, readable_errors
-from sngan.cli.sweeps.gpus import claimed_card
+from sngan.cli.sweeps.gpus import claimed_gpu
 from sngan.cli.sweeps.outcomes import Outcome, summary
 from sngan.cli.sweeps.output import Prefixed
 from sngan.errors import UserError
@@ -56,7 +56,7 @@ class Sweep:
         self.on_cluster = any(word.startswith("hydra/launcher=") and "slurm" in word for word in words)
 
     def __call__(self, cfg: DictConfig) -> Outcome:
-        """Runs a job; whatever happens to it is noted, and stays with it."""
+        """Runs a job and records its outcome, whatever that is; an error does not reach the other jobs."""
         here = (socket.gethostname(), os.getpid()) == self.parent
         hydra = HydraConfig.get()
         outcome = Outcome(
@@ -86,21 +86,21 @@ class Sweep:
         return self._note(replace(outcome, status="finished", value=value if isinstance(value, float) else None))
 
     def outcomes(self) -> list[Outcome]:
-        """Those of all jobs that were reached, in order."""
+        """The outcomes of all jobs that began, in order."""
         found = [Outcome(**read_json(path)) for path in sorted(self.folder.glob("job-*.json"))]
         return [replace(each, status="killed") if each.status == "running" and each.is_gone() else each for each in found]
 
     def running(self) -> list[int]:
-        """The processes of this machine that are at a job, but for this one."""
+        """The other processes of this machine that run a job."""
         here = [outcome for outcome in self.outcomes() if outcome.status == "running" and outcome.host == socket.gethostname()]
         return [outcome.pid for outcome in here if outcome.pid != os.getpid()]
 
     def stop(self) -> None:
-        """Lets no further job begin."""
+        """Prevents further jobs from beginning."""
         (self.folder / "stop").touch()
 
     def stopped(self) -> bool:
-        """Whether no further job is to begin."""
+        """Whether further jobs are prevented from beginning."""
         return (self.folder / "stop").exists()
 
     @contextmanager
@@ -159,7 +159,7 @@ class Sweep:
 
 
 def run_sweep(command: str, words: list[str], task: Task, folder_of: Folder | None) -> int:
-    """Runs all jobs of a sweep, prints what became of each, and returns the exit code: 2 when one failed, 128 + its number for a signal."""
+    """Runs all jobs of a sweep, prints their outcomes, and returns the exit code: 2 when one failed, 128 + its number for a signal."""
     sweep = Sweep(command, words, task, folder_of)
 
     def job(cfg: DictConfig) -> Outcome:
@@ -190,13 +190,13 @@ def run_sweep(command: str, words: list[str], task: Task, folder_of: Folder | No
 
 @contextmanager
 def _among_others(cfg: DictConfig, job: int, folder: Path) -> Iterator[None]:
-    """Inside, the job has a card of its own where there are several, and its lines on the terminal begin with its number."""
+    """Inside the block, the job has its own GPU if there are several, and its lines on the terminal begin with its number."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, between jobs: the parent passes it on
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(Prefixed(sys.stdout, f"[{job}] ")))
         stack.enter_context(redirect_stderr(Prefixed(sys.stderr, f"[{job}] ")))
         if cfg.get("device") in ("auto", "cuda") and torch.cuda.device_count() > 1:
-            cfg.device = f"cuda:{stack.enter_context(claimed_card(folder, torch.cuda.device_count()))}"
+            cfg.device = f"cuda:{stack.enter_context(claimed_gpu(folder, torch.cuda.device_count()))}"
         yield
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sngan.errors import UserError
 
 TIMEOUT_S = 30.0
-"""For an answer from the network."""
+"""How long a download waits for an answer."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Extractor:
     """A network before it is loaded; whoever makes one has checked the weights file, so that a run stops before its first step."""
 
     label: str
-    """What score names call it."""
+    """Its name in the names of scores."""
     weights: Path | None
     sha256: str
-    """Of the weights file, or of the tensors where there is none."""
+    """The hash of the weights file, or of the tensors if there is no file."""
     distance: Literal["fid", "fd"]
-    """What the Fréchet distance is called: 'fid' on the 2015 Inception weights alone."""
+    """The name of the Fréchet distance: 'fid' for the 2015 Inception weights only."""
     network: Callable[[Any], nn.Module]
     """Loads the weights file."""
     classifies: bool = True

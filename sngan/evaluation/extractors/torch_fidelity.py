@@ -65,7 +65,7 @@ def torch_fidelity(*, network: str) -> Extractor:
 
 
 def _sha256(network: nn.Module) -> str:
-    """Of all its tensors with their names."""
+    """The hash of all its tensors with their names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

@@ -65,7 +65,7 @@ def _open_folder(ask: Ask) -> None:
 
 
 def _names(ask: Ask) -> Sequence[str]:
-    """Of the files, in order."""
+    """The names of the files, in order."""
     if len(ask.seeds) == 1:
         return [f"{i:05d}.png" for i in range(ask.n)]
     return [f"seed{seed}-{i:05d}.png" for seed in ask.seeds for i in range(ask.n)]

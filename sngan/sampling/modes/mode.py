@@ -1,4 +1,4 @@
-"""What every mode of `sngan sample` is to the rest of the program."""
+"""The interface of every mode of `sngan sample`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Ask:
     config: Config
     seeds: tuple[int, ...]
     n: int
-    """Latents of each seed."""
+    """The number of latents of each seed."""
     labels: tuple[int, ...]
     """Classes that take turns; none for an unconditional generator."""
     out: Path
@@ -47,7 +47,7 @@ class Ask:
 
     @property
     def n_latents(self) -> int:
-        """Of all seeds."""
+        """The number of latents of all seeds."""
         return len(self.seeds) * self.n
 
     def generator(self, checkpoint: Checkpoint | None = None) -> Generator:
@@ -57,7 +57,7 @@ class Ask:
 
     @property
     def rounding(self) -> Rounding:
-        """Of the run's samples."""
+        """The rounding of the run's samples."""
         return rounding_for(self.config.data)
 
     def latents(self, G: Generator) -> Tensor:
@@ -82,11 +82,11 @@ class Mode(ABC):
     """One way to show what a checkpoint makes."""
 
     out: ClassVar[str]
-    """Where it goes when nothing is said."""
+    """The default of `out`."""
     n: ClassVar[int]
-    """Latents of a single seed when nothing is said."""
+    """The default number of latents of a single seed."""
     n_each: ClassVar[int] = 1
-    """Latents of each of several seeds when nothing is said."""
+    """The default number of latents of each of several seeds."""
     of_run: ClassVar[bool] = False
     """Whether it is about a run, and not one checkpoint."""
 
@@ -107,18 +107,18 @@ class Mode(ABC):
 
 
 class Film(Mode):
-    """A mode whose pictures move."""
+    """A mode that makes a film."""
 
     endings: ClassVar[tuple[str, ...]] = (".gif", ".mp4")
-    """Of the file that it writes."""
+    """Suffixes of the files that it writes."""
 
     @abstractmethod
     def frames(self, ask: Ask) -> int:
-        """How many `sheets` gives."""
+        """The number of frames in `sheets`."""
 
     @abstractmethod
     def sheets(self, ask: Ask) -> Iterator[Sheet]:
-        """The frames in time."""
+        """The frames, in order of time."""
 
     def check(self, ask: Ask) -> None:
         if ask.out.suffix not in self.endings:

@@ -16,7 +16,7 @@ import pytest
 from conftest import TINY
 from sngan import registry
 from sngan.__main__ import main
-from sngan.cli.sweeps.gpus import claimed_card
+from sngan.cli.sweeps.gpus import claimed_gpu
 from sngan.cli.sweeps.output import Prefixed
 from sngan.runs.checkpoint import steps_saved
 
@@ -254,11 +254,11 @@ def test_a_machine_without_slurm_is_told_so(capsys: Capture) -> None:
     assert "srun" in line
 
 
-def test_each_job_has_a_card_of_its_own_until_there_are_more_jobs_than_cards(tmp_path: Path) -> None:
-    with claimed_card(tmp_path, 2) as first:
-        with claimed_card(tmp_path, 2) as second, claimed_card(tmp_path, 2) as third:
+def test_each_job_has_a_gpu_of_its_own_until_there_are_more_jobs_than_gpus(tmp_path: Path) -> None:
+    with claimed_gpu(tmp_path, 2) as first:
+        with claimed_gpu(tmp_path, 2) as second, claimed_gpu(tmp_path, 2) as third:
             assert (first, second, third) == (0, 1, 0)
-        with claimed_card(tmp_path, 2) as next_one:
+        with claimed_gpu(tmp_path, 2) as next_one:
             assert next_one == 1
 
 
