@@ -39,8 +39,8 @@ def watch() -> tuple[list[TrainState], list[torch.Tensor], list[torch.Tensor]]:
     return states, z, reals
 
 
-def numbers() -> dict[str, list[float]]:
-    """What a step of a conditional game is given here, by name."""
+def numbers() -> dict[str, str]:
+    """What a step of a conditional game is given here, by name, as digests: lines of two processes stay whole while they are short."""
     config = compose(
         [*TINY, "conditional=true", "generator=resnet", "generator.widths=[8,8,8,8]", "discriminator=resnet",
          "discriminator.widths=[8,8]", "discriminator.downsample=[true,true]", "data.flip=true"]
@@ -50,7 +50,7 @@ def numbers() -> dict[str, list[float]]:
     options = {"batch": 8, "d_steps": 1, "seed": 0, "data": config.data, "device": torch.device("cpu")}
     batches = Batches(source.load("train"), source.spec, **options, rank=distributed.rank(), world=distributed.world_size())
     given = InputStream(config, G.network, batches, torch.device("cpu"))(0)
-    return {name: value.flatten().tolist() for name, value in given._asdict().items()}
+    return {name: hashlib.sha256(value.numpy().tobytes()).hexdigest()[:16] for name, value in given._asdict().items()}
 
 
 def stops() -> list[bool]:

@@ -116,6 +116,17 @@ def test_each_rank_and_each_step_has_noise_of_its_own(in_memory):
     assert len({tuple(noise.flatten().tolist()) for noise in noises}) == 4
 
 
+def test_each_rank_step_and_seed_flips_images_of_its_own(in_memory):
+    one_image = TensorImages(in_memory.pixels[:1])  # which is not its own mirror image
+    places = [(rank, step, seed) for rank in range(2) for step in range(2) for seed in range(2)]
+    flips = set()
+    for rank, step, seed in places:
+        x, _ = batches(one_image, batch=64, dequantize=False, flip=True, rank=rank, world=2, seed=seed)(step)
+        flips.add(tuple((x[..., 0, 0, 0] == 1).flatten().tolist()))  # the column of 255 is on the left
+    assert len(flips) == len(places)
+    assert all(0.2 < sum(heads) / len(heads) < 0.8 for heads in flips)
+
+
 def test_the_global_random_state_is_neither_read_nor_moved(on_disk):
     before = torch.get_rng_state()
     with batches(on_disk, resident_mb=0.0, flip=True) as streamed:

@@ -20,7 +20,7 @@ def md5(path: Path) -> str:
 
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> Path:
-    """Three training images and one test image, of the grey level that is their label."""
+    """Three training images and one test image, of the grey level that is their label but for a red pixel beside the corner."""
     folder = tmp_path / "origin" / TORCHVISION.base_folder
     folder.mkdir(parents=True)
     contents = {
@@ -28,6 +28,8 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> Path:
         "test_batch": {"data": np.full((1, 3072), 7, dtype=np.uint8), "labels": [7]},
         "batches.meta": {"label_names": list("abcdefghij")},
     }
+    for name in ("data_batch_1", "test_batch"):
+        contents[name]["data"][:, 1] = 200  # numbers are stored by colour, row and column
     for name, content in contents.items():
         (folder / name).write_bytes(pickle.dumps(content))
     path = tmp_path / TORCHVISION.filename
@@ -47,6 +49,8 @@ def test_images_are_downloaded_on_request_and_found_again(archive, tmp_path):
         assert isinstance(images, TensorImages)
         assert images.pixels.shape == (3, 3, 32, 32)
         assert images.pixels[:, 2, 5, 5].tolist() == images.labels.tolist() == [0, 1, 2]
+        assert images.pixels[:, :, 0, 1].tolist() == [[200, label, label] for label in range(3)]
+        assert images.pixels[:, 0, 1, 0].tolist() == [0, 1, 2]
 
 
 def test_the_test_split_is_another(archive, tmp_path):

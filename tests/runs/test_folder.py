@@ -10,6 +10,7 @@ import pytest
 
 from sngan import Config, UserError, train
 from sngan.runs.folder import RunFolder
+from sngan.training import engine
 
 Tiny = Callable[..., Config]
 
@@ -40,7 +41,8 @@ def test_the_disk_must_have_room_for_what_is_to_come(tiny: Tiny, overrides: list
             run.check_space(int(1.05 * free / n))
 
 
-def test_a_run_that_the_disk_cannot_hold_is_refused_and_leaves_nothing(tiny: Tiny) -> None:
+def test_a_run_that_the_disk_cannot_hold_is_refused_and_leaves_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "train_step", lambda *_: pytest.fail("the run began"))  # a witness: else it would go on for weeks
     with pytest.raises(UserError, match=r"1000000004 checkpoints of 1 MB are to come"):
         train(tiny("run_dir=some/run", "protocol=none", "steps=1000000000", "keep.every=1", "keep.last=2"))
     assert not Path("some").exists()

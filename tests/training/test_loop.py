@@ -94,7 +94,10 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tiny: Tiny, monkeypa
         crash_before(step, patch)
         with pytest.raises(RuntimeError, match="power"):
             train(tiny("run_dir=broken"))
+    saved = max(steps_saved(Path("broken/checkpoints")))
     train(tiny("run_dir=broken"))
+    sessions = json.loads(Path("broken/run.json").read_text())["sessions"]
+    assert [session["from_step"] for session in sessions] == [0, saved], "it is continued, not played again"
     assert final_weights(Path("whole")) == final_weights(Path("broken"))
     whole, broken = (read_lines(Path(run, "scalars.jsonl")) for run in ("whole", "broken"))
     timeless = [[{k: v for k, v in line.items() if k != "images_per_s"} for line in lines] for lines in (whole, broken)]
@@ -342,6 +345,28 @@ def test_the_best_checkpoint_and_the_last_few_are_kept(tiny: Tiny) -> None:
     assert min(quick, key=lambda line: line["scores"]["fd_32_shapes-train_small_resnet"])["step"] == 0
     assert list(steps_saved(Path("run/checkpoints"))) == [0, 4, 8, 9]
     assert [line["step"] for line in read_lines(Path("run/metrics.jsonl")) if line["role"] == "full"] == [0, 9]
+
+
+def test_a_score_that_is_not_the_best_saves_nothing_and_step_0_is_saved_for_its_score_alone(tiny: Tiny) -> None:
+    train(tiny("run_dir=scored", "steps=9", "save_every=0", "keep.last=9", "optimizer.lr=1.0"))
+    assert list(steps_saved(Path("scored/checkpoints"))) == [0, 9]
+    train(tiny("run_dir=saved", "protocol=none", "save_every=2", "keep.last=9"))
+    assert list(steps_saved(Path("saved/checkpoints"))) == [2, 4, 6]
+
+
+def test_a_run_that_is_to_stop_takes_no_score_first(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = engine.train_step
+
+    def interrupted(state: TrainState, *args: object) -> dict[str, torch.Tensor]:
+        if state.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return play(state, *args)
+
+    monkeypatch.setattr(engine, "train_step", interrupted)
+    with pytest.raises(Interrupted):
+        train(tiny("run_dir=run"))
+    assert [line["step"] for line in read_lines(Path("run/metrics.jsonl"))] == [0]
+    assert max(steps_saved(Path("run/checkpoints"))) == 3
 
 
 def test_the_best_checkpoint_is_another_one_when_a_score_beats_it(tiny: Tiny) -> None:
