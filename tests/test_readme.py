@@ -107,7 +107,7 @@ def shrunk(words: list[str]) -> list[str]:
         return [*words, *extra, "seed=0"]
     if not any(word.startswith("run_dir=") for word in given) and not {"--help", "--cfg"} & set(given):
         plain = [word for word in given if not word.startswith("--config-dir") and word != "my_configs"]
-        extra.append(f"run_dir={folder(plain)}" if plain == given else f"run_dir=runs/own/{given[-1]}")
+        extra.append(f"run_dir={folder(plain)}" if plain == given else f"run_dir=runs/own/{given[-1].replace('=', '-')}")
     return [*words, *extra]
 
 
