@@ -34,9 +34,12 @@ from sngan.provenance import commit, versions  # noqa: E402
 from sngan.training.combinations import check_combination  # noqa: E402
 from sngan.training.step import train_step  # noqa: E402
 
-EXACT, COSINE = 1 - 1e-8, 0.999
-"""A game whose least cosine is below the first is listed: where an activation lies so near 0 that rounding chooses its side of a ReLU's
-kink, two right steps differ by that image's part of the gradient. A game below the second has failed."""
+EXACT = 1 - 1e-8
+"""The least cosine of a game in which nothing but rounding differs."""
+
+TRIES = (0, 50, 100)
+"""First steps whose inputs a game is given until it is exact: where an activation lies so near 0 that rounding chooses its side of a ReLU's
+kink, two right steps differ by its part of the gradient, and on other inputs do not. A game that is never exact has failed."""
 
 
 def main() -> int:
@@ -53,17 +56,20 @@ def main() -> int:
         choices = dict(games)[args.only]
         print("\n".join([" ".join(flat(choices)), *map(str, directions(composer(choices)))]))
         return 0
-    record = read_json(args.out) or {"played": 0, "cosine": 1.0, "ratio": 0.0, "error": 0.0, "failed": 0, "inexact": []}
+    record = read_json(args.out) or {"played": 0, "cosine": 1.0, "ratio": 0.0, "error": 0.0, "failed": [], "again": []}
     until = time.monotonic() + args.seconds
     for place in range(record["played"], len(games)):
         number, choices = games[place]
-        found = directions(composer(choices))
-        cosine, ratio, error = (
-            min(d.cosine for d in found), max(abs(d.ratio - 1) for d in found), max(d.error for d in found)
-        )  # fmt: skip
+        config = composer(choices)
+        for first in TRIES:
+            found = directions(config, first)
+            cosine = min(d.cosine for d in found)
+            if cosine > EXACT:
+                break
+            record["again"].append({"game": number, "first": first, "cosine": cosine})
+        ratio, error = max(abs(d.ratio - 1) for d in found), max(d.error for d in found)
         if not cosine > EXACT:
-            record["inexact"].append({"game": number, "words": flat(choices), "cosine": cosine, "error": error})
-        record["failed"] += not cosine > COSINE
+            record["failed"].append({"game": number, "words": flat(choices), "cosine": cosine})
         record |= {
             "played": place + 1,
             "cosine": min(record["cosine"], cosine),
@@ -81,10 +87,10 @@ def main() -> int:
     return 1 if record["failed"] else 0
 
 
-def directions(config: Config) -> Sequence[Any]:
+def directions(config: Config, first: int = 0) -> Sequence[Any]:
     """The comparison of each tensor over three steps of a game."""
     check_combination(config)
-    return compared(config, lambda state, batch: train_step(state, game_of(config), batch))
+    return compared(config, lambda state, batch: train_step(state, game_of(config), batch), first=first)
 
 
 def about(n: int) -> dict[str, Any]:

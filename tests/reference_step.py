@@ -329,15 +329,20 @@ class Direction(NamedTuple):
 
 
 def compared(
-    config: Config, step: Callable[[TrainState, Inputs], object], *, dtype: torch.dtype = torch.float64, steps: int = STEPS
+    config: Config,
+    step: Callable[[TrainState, Inputs], object],
+    *,
+    dtype: torch.dtype = torch.float64,
+    steps: int = STEPS,
+    first: int = 0,
 ) -> list[Direction]:
     """How some steps of a game, made by `step` in numbers of this type, compare with the reference's."""
     state = state_of(config, dtype)
     reference = ReferenceGame(state, config)
     before = {name: p.detach().clone() for name, p in watched(state).items()}
     for i in range(steps):
-        step(state, cast(inputs(config, i), dtype))
-        reference.step(inputs(config, i))
+        step(state, cast(inputs(config, first + i), dtype))
+        reference.step(inputs(config, first + i))
     return directions(before, state, reference, steps=steps)
 
 
