@@ -79,7 +79,7 @@ def main() -> int:
         if (place + 1) % 100 == 0 or place + 1 == len(games) or time.monotonic() > until:
             write_json(args.out, about(len(games)) | record)
             print(
-                f"{place + 1} of {len(games)}: cosine {record['cosine']:.12f}, {len(record['inexact'])} inexact, {record['failed']} failed",
+                f"{place + 1} of {len(games)}: cosine {record['cosine']:.12f}, {len(record['again'])} again, {len(record['failed'])} failed",
                 flush=True,
             )
             if time.monotonic() > until:
