@@ -50,7 +50,7 @@ SHRUNK = [
     "device=cpu",
 ]
 SCORED = ["evaluate_every=1", "quick.n=16", "protocol.n=16"]
-NOT_SCORED = ["evaluate_every=0", "protocol=none"]
+NOT_SCORED = ["evaluate_every=0", "protocol=none", "log_every=0", "sample_every=0", "save_every=0"]
 SMALL = {
     "shapes": ["data.n_train=16", "data.n_test=8"],
     "cnn": ["generator.widths=[16,8,8,8]", "discriminator=cnn", "discriminator.widths=[8,8,8]"],
