@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Notes:
     """The comment of each key, named with dots: on its line, or above its paragraph. An entry of the defaults list is `defaults.GROUP`."""
 
 
+@cache  # help asks for a file once for each of its keys
 def notes(file: Path) -> Notes:
     """Reads the comments of a YAML file that is written as those of configs/ are: a key a line, indented by spaces."""
     header: list[str] = []
@@ -277,6 +279,7 @@ def shown(value: Any) -> str:
     return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
+@cache
 def read(file: Path) -> dict[str, Any]:
     """The content of a YAML file."""
     content = yaml.safe_load(file.read_text())
