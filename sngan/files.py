@@ -19,6 +19,15 @@ def replace(path: Path, content: str | bytes) -> None:
     partial.replace(path)
 
 
+def check_writable(path: Path) -> None:
+    """Raises `OSError` where `replace` could not write a file, and leaves nothing."""
+    if path.is_dir():
+        raise IsADirectoryError(None, "it is a folder")
+    partial = path.with_name(f".partial-{path.name}")
+    partial.touch()
+    partial.unlink()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Replaces a JSON file."""
     replace(path, json.dumps(content, indent=2) + "\n")

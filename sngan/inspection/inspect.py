@@ -13,6 +13,7 @@ from sngan import devices
 from sngan.config import Config
 from sngan.data.images import ImageSpec, Source, check_size
 from sngan.errors import UserError
+from sngan.files import check_writable
 from sngan.generators.generator import Generator
 from sngan.inspection.lipschitz import MOST_LABELS, Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
 from sngan.inspection.plot import write_spectra
@@ -172,12 +173,8 @@ def _plot_file(request: Inspect, checkpoint: Checkpoint) -> Path | None:
     path = request.plot or home / f"singular_values-step-{checkpoint.step:08d}.png"
     if path.suffix != ".png":
         raise UserError(f"plot={path}: a PNG file is written; give a name that ends in .png, or plot=none")
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        if path.is_dir():
-            raise IsADirectoryError(None, "it is a folder")
-        partial.touch()
-        partial.unlink()
+        check_writable(path)
     except OSError as error:
         raise UserError(f"plot={path} cannot be written ({error.strerror}); give another plot=FILE, or plot=none") from None
     return path

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sngan import devices
 from sngan.errors import UserError
-from sngan.files import replace
+from sngan.files import check_writable, replace
 from sngan.report.comparison_page import several_page
 from sngan.report.request import Report
 from sngan.report.run_page import one_page
@@ -78,12 +77,8 @@ def _read(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
 
 
 def _check_out(out: Path) -> None:
-    partial = out.with_name(f".partial-{out.name}")
     try:
-        if out.is_dir():
-            raise IsADirectoryError(None, "it is a folder")
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        os.unlink(partial)
+        check_writable(out)
     except OSError as error:
         raise UserError(f"out={out} cannot be written ({error.strerror}); give another out=FILE") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sngan.errors import UserError
-from sngan.files import replace
+from sngan.files import check_writable, replace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,13 +27,9 @@ def check_output(path: Path) -> None:
         raise UserError(
             f"out={path}: MP4 needs the package av (the extra video): pip install av, or give out={path.with_suffix('.gif')}"
         )
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        if path.is_dir():
-            raise IsADirectoryError(None, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        partial.unlink()
+        check_writable(path)
     except OSError as error:
         raise UserError(f"out={path} cannot be written ({error.strerror}); give another out=FILE") from None
 
