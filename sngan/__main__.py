@@ -7,7 +7,7 @@ from importlib import import_module
 
 from sngan import __version__
 from sngan.cli.commands import COMMANDS
-from sngan.cli.output import readers_may_leave
+from sngan.cli.pipes import readers_may_leave
 from sngan.errors import UserError, nearest
 
 HELP = "\n".join(
