@@ -11,7 +11,7 @@ from sngan.data.npz import Npz
 from sngan.errors import UserError
 
 GRID = "grid.png"
-"""Files that `sngan sample` writes beside its images."""
+"""The file that `sngan sample` writes beside its images; it is not one of them."""
 
 
 def samples_of(path: Path) -> tuple[Images, ImageSpec]:

@@ -45,7 +45,6 @@ FASTER_COMPILED_ON_CPU = {"resnet"}
 """Networks that compiling speeds up on a CPU: the ResNets are 1.1 times as fast, while the standard CNN takes 1.3 times as long
 (scripts/results/benchmark_cpu_*.json)."""
 
-
 MOST_GRAPHS = 1024
 """The most graphs that a process compiles. A run needs two to six, a sweep or a benchmark those of all its runs. Torch's own limit is 8, and
 it would hold for the whole process because one function, `Normalized.forward`, runs all networks; code beyond it would not be compiled."""
@@ -108,7 +107,6 @@ def build(kind: Kind, state: TrainState, game: Game) -> Engine:
 
     With compiled networks, a step raises `UserError` instead of running a network uncompiled.
     """
-
     step: Engine = partial(train_step, state, game)
     if "compile" in PARTS[kind]:
         # in place, by torch.nn.Module.compile: names and tensors stay what they are. A full graph is compiled or is an error
