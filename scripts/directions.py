@@ -39,7 +39,8 @@ EXACT = 1 - 1e-8
 
 TRIES = (0, 50, 100)
 """First steps whose inputs a game is given until it is exact: where an activation lies so near 0 that rounding chooses its side of a ReLU's
-kink, two right steps differ by its part of the gradient, and on other inputs do not. A game that is never exact has failed."""
+kink, two right steps differ by its part of the gradient, and on other inputs do not. A game that is never exact has failed. Games in which the
+loss is so flat that a network does not move are counted, as they show nothing of that network's direction."""
 
 
 def main() -> int:
@@ -56,7 +57,7 @@ def main() -> int:
         choices = dict(games)[args.only]
         print("\n".join([" ".join(flat(choices)), *map(str, directions(composer(choices)))]))
         return 0
-    record = read_json(args.out) or {"played": 0, "cosine": 1.0, "ratio": 0.0, "error": 0.0, "failed": [], "again": []}
+    record = read_json(args.out) or {"played": 0, "cosine": 1.0, "ratio": 0.0, "error": 0.0, "failed": [], "again": [], "still": []}
     until = time.monotonic() + args.seconds
     for place in range(record["played"], len(games)):
         number, choices = games[place]
@@ -67,6 +68,8 @@ def main() -> int:
             if cosine > EXACT:
                 break
             record["again"].append({"game": number, "first": first, "cosine": cosine})
+        if any(all(d.cosine == 1.0 and d.error == 0.0 for d in found if d.name.startswith(network)) for network in ("G.", "D.")):
+            record["still"].append(number)
         ratio, error = max(abs(d.ratio - 1) for d in found), max(d.error for d in found)
         if not cosine > EXACT:
             record["failed"].append({"game": number, "words": flat(choices), "cosine": cosine})

@@ -232,9 +232,12 @@ class Player:
         return None if self.iterates_per_forward else self.weights(iterate=True)
 
     def gradients(self) -> list[float]:
-        """How large each parameter's gradient has been, as a part of the largest of the network's."""
+        """How large each parameter's gradient has been, as a part of the largest of the network's.
+
+        Where all are far below Adam's eps of 1e-8 (the loss is flat: BCE at logits of 70) the network stands still, and no part is large.
+        """
         sizes = [self.optimizer.state[p]["exp_avg_sq"].mean().sqrt().item() for p in self.parameters]
-        return [size / max(sizes) for size in sizes]
+        return [size / max(*sizes, 1e-3) for size in sizes]
 
     def __call__(self, x: Tensor, y: Tensor | None, weights: Mapping[str, Tensor] | None) -> Tensor:
         used = self.weights(iterate=True) if weights is None else weights
