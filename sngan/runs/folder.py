@@ -97,20 +97,26 @@ class RunFolder:
                 "make room, keep fewer (keep.last, keep.every), or give another run_dir=DIR"
             )
 
-    def begin(self, session: dict[str, Any]) -> bool:
+    def begin(self, session: dict[str, Any]) -> None:
         """Writes the config, adds this session to run.json, and removes the result of the one before.
 
-        Gives whether the session before had the same config.
+        A session also holds its config where it is another one than that of the session before.
         """
         self._begun = True
-        self._sessions = [*(read_json(self.path / "run.json") or {}).get("sessions", []), session]
+        config = self.config.model_dump(mode="json")
+        self._sessions = (read_json(self.path / "run.json") or {}).get("sessions", [])
+        if config != next((before["config"] for before in reversed(self._sessions) if "config" in before), None):
+            session = {**session, "config": config}
+        self._sessions.append(session)
         self._started = time.monotonic()
-        config, before = self.config.model_dump(mode="json"), read_json(self.path / "config.json")
         write_json(self.path / "config.json", config)
         for name in (RESULT, TRACEBACK):
             (self.path / name).unlink(missing_ok=True)
         self.seconds()
-        return bool(config == before)
+
+    def configs(self) -> list[tuple[int, dict[str, Any]]]:
+        """The configs of the run's sessions, each with the step it holds from."""
+        return [(session["from_step"], session["config"]) for session in self._sessions if "config" in session]
 
     def seconds(self) -> float:
         """The seconds of all sessions so far; also written to run.json, so that a kill loses no more of them than of the training."""

@@ -121,7 +121,7 @@ def read_run(path: Path) -> Run:
         sessions=sessions,
         scalars=scalars,
         records=records,
-        grids=_grids(path / "samples"),
+        grids=grids(path / "samples"),
         best_step=_best_step(result, records),
     )
 
@@ -139,6 +139,7 @@ def _best_step(result: Result | None, records: Sequence[Record]) -> int | None:
     return best.step if best else None
 
 
-def _grids(folder: Path) -> dict[int, Path]:
+def grids(folder: Path) -> dict[int, Path]:
+    """The pictures of samples in a folder, by step, in order."""
     found = {int(m[1]): path for path in folder.glob("step-*.png") if (m := re.fullmatch(r"step-(\d+)\.png", path.name))}
     return dict(sorted(found.items()))

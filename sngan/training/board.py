@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from sngan.runs.folder import FREE
 
@@ -23,37 +22,51 @@ LAYOUT = {
 
 
 class Board:
-    """Writes TensorBoard events in a run folder. Opened at `step`, it makes TensorBoard drop what a killed session wrote after that step.
+    """Writes TensorBoard events in a run folder, anew in each session: they are derived from the run's other files.
 
-    Scores and pictures are written to the disk at once, scalars by `flush`.
+    What those hold of earlier sessions is to be written first, and `supersede` then removes the events of the sessions before. A session
+    that was killed at any moment so leaves nothing twice and nothing out. Scores and pictures are on the disk at once, scalars in time.
     """
 
-    def __init__(self, folder: Path, *, step: int):
+    def __init__(self, folder: Path):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+        self._older = list(folder.glob("events.out.tfevents.*"))
+        self._writer = SummaryWriter(str(folder), purge_step=0)  # a TensorBoard that is open forgets what it has read of the run
+        self._writer.add_custom_scalars(LAYOUT)
+
+    def supersede(self) -> None:
+        """Removes the events of the sessions before this one."""
+        self.flush()
+        for file in self._older:
+            with suppress(OSError):  # read by a TensorBoard on Windows
+                file.unlink()
 
     def describe(self, config: dict[str, Any], step: int) -> None:
-        """Shows the config as text and the keys that change what is trained as hyperparameters, and lays out the charts."""
+        """Shows the config that holds from a step on as text, and the keys that change what is trained as hyperparameters."""
         from torch.utils.tensorboard.summary import hparams
 
         self._writer.add_text("config", f"```json\n{json.dumps(config, indent=2)}\n```", step)
-        self._writer.add_custom_scalars(LAYOUT)
         _, start, _ = hparams(dict(flat(config)), {})
         # only the start is written, not the experiment before it: TensorBoard then shows the keys first that differ between runs
-        assert self._writer.file_writer is not None
-        self._writer.file_writer.add_summary(start)
-        self.flush()
+        self._events().add_summary(start)
 
-    def scalars(self, step: int, group: str, values: dict[str, float]) -> None:
-        """Adds points of curves `group/name`."""
-        for name, value in values.items():
-            self._writer.add_scalar(f"{group}/{name}", value, step)
+    def scalars(self, step: int, group: str, values: dict[str, float], *, at: float | None) -> None:
+        """Adds a point to each of the curves `group/name`, taken at a time in seconds since 1970; None: now."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
 
-    def image(self, step: int, grid: Tensor) -> None:
-        """Adds a picture, uint8 [C, H, W]."""
-        self._writer.add_image("samples", grid, step)
-        self.flush()
+        points = [Summary.Value(tag=f"{group}/{name}", simple_value=value) for name, value in values.items()]
+        self._events().add_summary(Summary(value=points), step, at)
+
+    def image(self, step: int, picture: Path, *, at: float | None) -> None:
+        """Adds a picture, the PNG as it is on the disk."""
+        from PIL import Image
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        with Image.open(picture, formats=["PNG"]) as opened:
+            width, height = opened.size
+        content = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=picture.read_bytes())
+        self._events().add_summary(Summary(value=[Summary.Value(tag="samples", image=content)]), step, at)
 
     def flush(self) -> None:
         """Writes everything to the disk."""
@@ -62,6 +75,11 @@ class Board:
     def close(self) -> None:
         """Closes the file."""
         self._writer.close()
+
+    def _events(self) -> Any:
+        """The writer of whole events; SummaryWriter's own methods write one value an event."""
+        assert self._writer.file_writer is not None
+        return self._writer.file_writer
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | float]]:

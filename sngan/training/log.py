@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sngan.files import append_line, read_lines, replace
+from sngan.runs.run import grids
 from sngan.sampling.grids import write_png
 from sngan.training.board import Board
 
@@ -58,19 +59,36 @@ class History:
 class RunLog:
     """Writes `scalars.jsonl`, `metrics.jsonl`, `samples/` and TensorBoard events in a run folder, and the progress to the terminal.
 
-    Opened at `step`, it drops lines that a killed session wrote after its last checkpoint: they are about to be written again. On a
-    terminal it shows a progress bar; elsewhere it prints a plain line for each call of `scalars`.
+    Opened at `step`, it drops what a killed session wrote after its last checkpoint, as that is about to be written again, and derives
+    TensorBoard's events anew from what stays; `configs` are those of the run, each with the step it holds from. On a terminal it shows a
+    progress bar; elsewhere it prints a plain line for each call of `scalars`.
     """
 
-    def __init__(self, folder: Path, *, step: int, steps: int, images_per_step: int):
+    def __init__(
+        self, folder: Path, *, step: int, steps: int, images_per_step: int, configs: Iterable[tuple[int, dict[str, Any]]] = ()
+    ):
         self.folder = folder
         (folder / "samples").mkdir(exist_ok=True)
-        _forget_after(folder / "scalars.jsonl", step)
-        _forget_after(folder / "metrics.jsonl", step)
-        self.board = Board(folder, step=step)
+        self.board = Board(folder)
+        for since, config in configs:
+            self.board.describe(config, since)
+        self._go_back(step)
+        self.board.supersede()
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
         self._steps, self._images_per_step = steps, images_per_step
         self._since = (time.monotonic(), step)
+
+    def _go_back(self, step: int) -> None:
+        """Drops what came after a step, and shows what stays on the board."""
+        for line in _forget_after(self.folder / "scalars.jsonl", step):
+            self._show_scalars(line)
+        for line in sorted(_forget_after(self.folder / "metrics.jsonl", step), key=lambda line: line["step"]):
+            self._show_scores(line)
+        for since, picture in grids(self.folder / "samples").items():
+            if since > step:
+                picture.unlink()
+            else:
+                self.board.image(since, picture, at=picture.stat().st_mtime)
 
     def advance(self) -> None:
         """Counts a finished step on the progress bar."""
@@ -82,9 +100,9 @@ class RunLog:
         speed = (step - previous) / max(now - then, 1e-9)
         self._since = (now, step)
         values = {**values, "images_per_s": speed * self._images_per_step}
-        append_line(self.folder / "scalars.jsonl", {"step": step, **values, "sigma": sigmas})
-        self.board.scalars(step, "train", values)
-        self.board.scalars(step, "sigma", sigmas)
+        line = {"step": step, "time": round(time.time(), 3), **values, "sigma": sigmas}
+        append_line(self.folder / "scalars.jsonl", line)
+        self._show_scalars(line)
         shown = {name: f"{values[name]:.3f}" for name in ("D_loss", "G_loss") if name in values} | {
             "img/s": f"{values['images_per_s']:.0f}"
         }
@@ -108,7 +126,8 @@ class RunLog:
     def image(self, step: int, grid: Tensor) -> None:
         """Records a grid of samples, uint8 [C, H, W]."""
         write_png(grid, self.picture(step))
-        self.board.image(step, grid)
+        self.board.image(step, self.picture(step), at=None)
+        self.board.flush()
 
     def picture(self, step: int) -> Path:
         """Where the grid of a step is."""
@@ -116,10 +135,20 @@ class RunLog:
 
     def scores(self, step: int, record: dict[str, Any]) -> None:
         """Records a score with its protocol."""
-        append_line(self.folder / "metrics.jsonl", record)
-        self.board.scalars(step, record["role"], record["scores"])
+        line = {"step": step, "time": round(time.time(), 3), **record}
+        append_line(self.folder / "metrics.jsonl", line)
+        self._show_scores(line)
         self.board.flush()
         self.say(f"step {step}: {describe(record['scores'])}  ({record['weights']} weights)")
+
+    def _show_scalars(self, line: dict[str, Any]) -> None:
+        values = {name: value for name, value in line.items() if name not in ("step", "time", "sigma")}
+        self.board.scalars(line["step"], "train", values, at=line.get("time"))
+        self.board.scalars(line["step"], "sigma", line.get("sigma", {}), at=line.get("time"))
+
+    def _show_scores(self, line: dict[str, Any]) -> None:
+        if line.get("role"):  # of this run's own
+            self.board.scalars(line["step"], line["role"], line["scores"], at=line.get("time"))
 
     def say(self, message: str) -> None:
         """Prints a line beside the progress bar."""
@@ -137,11 +166,14 @@ def describe(scores: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
 
 
-def _forget_after(path: Path, step: int) -> None:
+def _forget_after(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drops the lines after a step, and gives those that stay."""
+    lines = read_lines(path)
+    # what `sngan evaluate` added belongs to a checkpoint and stays
+    kept = [line for line in lines if line["step"] <= step or line.get("by") == "evaluate"]
     if path.exists():
-        # what `sngan evaluate` added belongs to a checkpoint and stays
-        kept = [line for line in read_lines(path) if line["step"] <= step or line.get("by") == "evaluate"]
         replace(path, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
 
 
 def _clock(seconds: float) -> str:

@@ -64,10 +64,14 @@ class Recorder:
         self.device = next(state.G.parameters()).device
         self._first_step = state.step
         self._scored: dict[str, Record] = {}
-        shown = run.begin({"from_step": state.step, "device": str(self.device), "engine": engine.kind, "versions": versions()})
-        self.log = RunLog(run.path, step=state.step, steps=config.steps, images_per_step=config.d_steps * config.batch)
-        if not shown:
-            self.log.board.describe(config.model_dump(mode="json"), state.step)
+        run.begin({"from_step": state.step, "device": str(self.device), "engine": engine.kind, "versions": versions()})
+        self.log = RunLog(
+            run.path,
+            step=state.step,
+            steps=config.steps,
+            images_per_step=config.d_steps * config.batch,
+            configs=run.configs(),
+        )
         if engine.reason:
             self.log.say(f"engine {engine.kind}: {engine.reason}")
         self.history = History()
@@ -129,7 +133,6 @@ class Recorder:
         self.check_sigmas()
         try:
             self.run.seconds()
-            self.log.board.flush()
             checkpoint.save(self.state, self.config, self.spec, self.run.checkpoints)
             checkpoint.prune(self.run.checkpoints, self.config.keep, self.best_step())
         except OSError as error:

@@ -52,6 +52,22 @@ def test_a_run_that_was_resumed_has_no_event_twice(step: int, tiny: Tiny, monkey
     assert event_steps(Path("resumed")) == event_steps(Path("whole"))
 
 
+def test_events_are_derived_anew_from_the_other_files(tiny: Tiny) -> None:
+    """Whatever has become of them, and with the times at which they were."""
+    train(tiny("run_dir=run"))
+    before, times = event_steps(Path("run")), [event.wall_time for event in events(Path("run")).Scalars("train/D_loss")]
+    (file,) = Path("run").glob("events.out.tfevents.*")
+    file.write_bytes(file.read_bytes()[:1000])
+    train(tiny("run_dir=run", "protocol.n=16"))  # another full score, and no step
+    (only,) = Path("run").glob("events.out.tfevents.*")
+    assert only != file
+    found = event_steps(Path("run"))
+    assert {tag: found[tag] for tag in before} == {**before, "config/text_summary": [0, 6]}
+    assert "full/fd_16_shapes-train_small_resnet" in found
+    assert [event.wall_time for event in events(Path("run")).Scalars("train/D_loss")] == pytest.approx(times, abs=0.1)
+    assert events(Path("run")).Images("samples")[0].encoded_image_string == Path("run/samples/step-00000000.png").read_bytes()
+
+
 def test_a_config_that_has_changed_is_shown_where_it_began_to_hold(tiny: Tiny) -> None:
     train(tiny("run_dir=run", "protocol=none"))
     train(tiny("run_dir=run", "protocol=none", "steps=8"))
