@@ -17,6 +17,14 @@ class UserError(Exception):
     """
 
 
+class DamagedError(UserError):
+    """A file does not hold what was written to it: `what` says so, the message also what to do."""
+
+    def __init__(self, what: str, advice: str):
+        super().__init__(f"{what}; {advice}")
+        self.what = what
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """'did you mean X? ' for a near miss (empty otherwise), followed by what is allowed."""
     allowed = sorted(allowed)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sngan.errors import UserError
+from sngan.errors import DamagedError, UserError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -34,13 +34,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content, None where there is no file; `UserError` if it is cut short."""
+    """A JSON file's content, None where there is no file; `DamagedError` if it is cut short."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}); it is cut short or not a file of sngan") from None
+        raise DamagedError(f"{path} cannot be read as JSON ({error})", "it is cut short or not a file of sngan") from None
 
 
 def append_line(path: Path, content: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import pickle
 import re
 import shutil
@@ -29,7 +30,7 @@ from torch import nn
 
 from sngan.config import Config, Keep, Section, parse
 from sngan.data.images import ImageSpec
-from sngan.errors import UserError
+from sngan.errors import DamagedError, UserError
 from sngan.files import read_json
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
@@ -43,8 +44,17 @@ from sngan.state import TrainState
 FORMAT = "sngan-checkpoint-4"
 MANIFEST = "checkpoint.json"
 
+FILES = ("generator.safetensors", "generator_raw.safetensors", "discriminator.safetensors", "state.pt", "config.json")
+"""What a whole checkpoint holds besides its manifest."""
+
 GENERATORS = {"ema": "generator.safetensors", "raw": "generator_raw.safetensors"}
 """The averaged generator and the one that is trained; records of scores hold the file's sha256 as `generator`."""
+
+
+ADVICE = "take the checkpoint before it"
+"""For a checkpoint that is damaged."""
+
+log = logging.getLogger(__name__)
 
 
 class Image(Section):
@@ -75,13 +85,16 @@ class Checkpoint:
     sha256: dict[str, str]
 
     def file(self, name: str) -> Path:
-        """A file of the checkpoint, after its content has been compared with the manifest; `UserError` if it is damaged."""
+        """A file of the checkpoint, after its content has been compared with the manifest; `DamagedError` if it is another."""
         path = self.path / name
         if not path.is_file() or sha256_of(path) != self.sha256.get(name):
-            raise UserError(
-                f"checkpoint {self.path} is damaged: {name} is missing or cut short; remove the folder to fall back to an earlier checkpoint"
-            )
+            raise DamagedError(f"checkpoint {self.path} is damaged: {name} is missing, cut short or changed", ADVICE)
         return path
+
+    def check(self) -> None:
+        """Raises `DamagedError` unless every file is as it was written."""
+        for name in FILES:
+            self.file(name)
 
     def config(self) -> Config:
         """The run's config; `UserError` if this version cannot read it."""
@@ -160,8 +173,28 @@ def open_checkpoint(path: Path) -> Checkpoint:
     try:
         manifest = parse(Manifest, values)
     except UserError as error:
-        raise UserError(f"checkpoint {path} is damaged: {MANIFEST}: {error}") from None
+        raise DamagedError(f"checkpoint {path} is damaged: {MANIFEST}: {error}", ADVICE) from None
     return Checkpoint(path, manifest.step, ImageSpec(**manifest.image.model_dump()), manifest.sha256)
+
+
+def newest_whole(folder: Path) -> Checkpoint | None:
+    """The checkpoint of the most steps in a `checkpoints` folder that is as it was written; None where there is none at all.
+
+    A damaged one is passed over with a warning. Raises `UserError` if all are damaged, or a newer one is of a format that this version
+    does not know.
+    """
+    saved = steps_saved(folder)
+    for path in reversed(saved.values()):
+        try:
+            checkpoint = open_checkpoint(path)
+            checkpoint.check()
+        except DamagedError as error:
+            log.warning(f"{error.what}; the checkpoint before it is taken")
+        else:
+            return checkpoint
+    if saved:
+        raise UserError(f"none of the checkpoints in {folder} is whole; remove them to begin anew")
+    return None
 
 
 def latest(folder: Path) -> Path | None:
@@ -178,6 +211,15 @@ def steps_saved(folder: Path) -> dict[int, Path]:
         if (m := re.fullmatch(r"step-(\d+)", path.name)) and (path / MANIFEST).exists()
     }
     return dict(sorted(found.items()))
+
+
+def set_aside(folder: Path, step: int) -> None:
+    """Renames the checkpoints of more steps, which are damaged where a run goes on from this one: they are written again."""
+    for later, path in steps_saved(folder).items():
+        if later > step:
+            target = folder / f"damaged-{path.name}"
+            shutil.rmtree(target, ignore_errors=True)
+            path.rename(target)
 
 
 def prune(folder: Path, keep: Keep, best: int | None) -> None:
@@ -200,10 +242,10 @@ def find(run: Path | None, checkpoint: Path | None) -> Checkpoint:
         return open_checkpoint(checkpoint)
     if not run.is_dir():
         raise UserError(f"run={run}: no such folder; give a run folder such as runs/shapes/default/seed0")
-    path = latest(run / "checkpoints")
-    if path is None:
+    newest = newest_whole(run / "checkpoints")
+    if newest is None:
         raise UserError(f"run={run} holds no complete checkpoint in {run / 'checkpoints'}; train it first, or give checkpoint=DIR")
-    return open_checkpoint(path)
+    return newest
 
 
 def load_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "ema") -> Generator:

@@ -10,6 +10,7 @@ runs/<name>/<variant>/seed0/
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from contextlib import suppress
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from sngan.config import Config
-from sngan.errors import UserError
+from sngan.errors import DamagedError, UserError
 from sngan.files import lock, read_json, write_json
-from sngan.runs.checkpoint import Checkpoint, latest, open_checkpoint, steps_saved
+from sngan.runs.checkpoint import Checkpoint, newest_whole, set_aside, steps_saved
+
+log = logging.getLogger(__name__)
 
 RESULT, TRACEBACK = "result.json", "traceback.txt"
 
@@ -78,9 +81,8 @@ class RunFolder:
             raise UserError(f"run_dir={self.path} is in use by another process; wait for it, or give another run_dir=DIR or seed=N")
         self._lock = held
         try:
+            self.checkpoint: Checkpoint | None = newest_whole(self.checkpoints)
             self._check_config()
-            newest = latest(self.checkpoints)
-            self.checkpoint: Checkpoint | None = open_checkpoint(newest) if newest else None
         except UserError:
             self.close()
             raise
@@ -103,6 +105,7 @@ class RunFolder:
         A session also holds its config where it is another one than that of the session before.
         """
         self._begun = True
+        set_aside(self.checkpoints, session["from_step"])
         config = self.config.model_dump(mode="json")
         self._sessions = (read_json(self.path / "run.json") or {}).get("sessions", [])
         if config != next((before["config"] for before in reversed(self._sessions) if "config" in before), None):
@@ -145,12 +148,9 @@ class RunFolder:
         self.close()
 
     def _check_config(self) -> None:
-        before = read_json(self.path / "config.json")
+        before = self._config_before()
         if before is None:
-            newest = latest(self.checkpoints)
-            if newest is None:
-                return
-            before = read_json(newest / "config.json") or {}
+            return
         if self.config.resume == "never":
             raise UserError(f"run_dir={self.path} already holds a run and resume=never; give another run_dir=DIR, name=… or seed=N")
         changes = differences(before, self.config.model_dump(mode="json"))
@@ -161,6 +161,19 @@ class RunFolder:
                 f"run_dir={self.path} holds a run with another config: {'; '.join(changes)}\n"
                 "give another run_dir=DIR or name=…, or continue it with the new config by resume=force"
             )
+
+    def _config_before(self) -> dict[str, Any] | None:
+        """The run's config so far; where its file is lost or damaged, that of the newest whole checkpoint."""
+        try:
+            before: dict[str, Any] | None = read_json(self.path / "config.json")
+        except DamagedError as error:
+            if self.checkpoint is None:
+                raise
+            log.warning(f"{error.what}; the config of {self.checkpoint.path} is taken")
+            before = None
+        if before is None and self.checkpoint is not None:
+            before = read_json(self.checkpoint.file("config.json"))
+        return before
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "", *, free: set[str] = FREE) -> list[str]:

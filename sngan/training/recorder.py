@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -13,7 +14,7 @@ import torch
 
 from sngan.config import Config, Protocol
 from sngan.data.images import ImageSpec
-from sngan.errors import UserError
+from sngan.errors import DamagedError, UserError
 from sngan.evaluation.score import Scorer
 from sngan.files import read_lines
 from sngan.generators.generator import Generator
@@ -64,6 +65,15 @@ class Recorder:
         self.device = next(state.G.parameters()).device
         self._first_step = state.step
         self._scored: dict[str, Record] = {}
+        with self._writing():
+            self._begin(engine)
+        if engine.reason:
+            self.log.say(f"engine {engine.kind}: {engine.reason}")
+        self.history = History()
+        self._warned_of_sigma = False
+
+    def _begin(self, engine: Choice) -> None:
+        config, run, state = self.config, self.run, self.state
         run.begin({"from_step": state.step, "device": str(self.device), "engine": engine.kind, "versions": versions()})
         self.log = RunLog(
             run.path,
@@ -72,10 +82,6 @@ class Recorder:
             images_per_step=config.d_steps * config.batch,
             configs=run.configs(),
         )
-        if engine.reason:
-            self.log.say(f"engine {engine.kind}: {engine.reason}")
-        self.history = History()
-        self._warned_of_sigma = False
 
     def stepped(self, stats: dict[str, torch.Tensor]) -> None:
         """Records a finished step."""
@@ -90,7 +96,8 @@ class Recorder:
         }
         values = torch.stack(list(estimates.values())).tolist() if estimates else []
         sigmas = dict(zip(estimates, values, strict=True))
-        self.log.scalars(self.state.step, {**self.history.means(), "lr": lr}, sigmas=sigmas)
+        with self._writing():
+            self.log.scalars(self.state.step, {**self.history.means(), "lr": lr}, sigmas=sigmas)
         self.history.clear()
 
     def check_finite(self) -> None:
@@ -131,15 +138,10 @@ class Recorder:
                 "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
             )
         self.check_sigmas()
-        try:
+        with self._writing():
             self.run.seconds()
             checkpoint.save(self.state, self.config, self.spec, self.run.checkpoints)
             checkpoint.prune(self.run.checkpoints, self.config.keep, self.best_step())
-        except OSError as error:
-            raise UserError(
-                f"step {self.state.step} cannot be saved in {self.run.checkpoints} ({error.strerror}); {self._last_good()}\n"
-                "make room, or give the folder back its rights; the same command goes on from there"
-            ) from None
 
     def samples(self) -> None:
         """Writes a grid of samples from latents that stay the same during the run; labels go 0, 1, … along the rows.
@@ -152,7 +154,8 @@ class Recorder:
         z = latents(N_SHOWN, G.z_dim, seed=self.config.seed)
         y = balanced_labels(N_SHOWN, self.spec.n_classes)
         images = torch.cat(list(samples(G, z, y, rounding=rounding_for(self.config.data))))
-        self.log.image(self.state.step, grid(images, columns=10))
+        with self._writing():
+            self.log.image(self.state.step, grid(images, columns=10))
 
     def quick_score(self) -> None:
         """Scores the state by `config.quick`, at most once for each step, and saves a checkpoint if it is the best so far."""
@@ -185,9 +188,15 @@ class Recorder:
         best = self.best_step()
         chosen = {"last": self.state.step, "best": best if best in saved and best is not None else self.state.step}
         for step in sorted(set(chosen.values())):  # in order: TensorBoard drops what comes after a larger step
-            if not self._is_recorded("full", step):
+            if self._is_recorded("full", step):
+                continue
+            try:
                 opened = checkpoint.open_checkpoint(saved[step])
                 G = checkpoint.load_generator(opened).to(self.device)
+            except DamagedError as error:
+                log.warning(f"{error.what}; the last checkpoint stands for the best")
+                chosen["best"] = self.state.step
+            else:
                 self._score(G, "full", step, generator=opened.sha256[checkpoint.GENERATORS["ema"]])
         scored = {line["step"]: line for line in self._records("full")}
         if set(chosen.values()) <= scored.keys():
@@ -249,7 +258,8 @@ class Recorder:
         except Interrupted:
             return
         subject = {"by": "train", "role": role, "step": step, "weights": "ema", "batch_norm": measured, **known}
-        self.log.scores(step, {**subject, **scored})
+        with self._writing():
+            self.log.scores(step, {**subject, **scored})
 
     def _is_recorded(self, role: Role, step: int) -> bool:
         return any(line["step"] == step for line in self._records(role))
@@ -266,6 +276,17 @@ class Recorder:
         if self.scorer is None or protocol is None:
             return {}
         return {"weights": "ema", "batch_norm": batch_norm(self.config, "ema"), **self.scorer.provenance(protocol)}
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Gives `UserError` for a run folder that cannot be written, because the disk is full say."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"step {self.state.step} cannot be written to {self.run.path} ({error.strerror}); {self._last_good()}\n"
+                "make room, or give the folder back its rights; the same command goes on from there"
+            ) from None
 
     def _last_good(self) -> str:
         good = checkpoint.latest(self.run.checkpoints)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tiny: Tiny, monkeypa
     assert [session["from_step"] for session in sessions] == [0, saved], "it is continued, not played again"
     assert final_weights(Path("whole")) == final_weights(Path("broken"))
     whole, broken = (read_lines(Path(run, "scalars.jsonl")) for run in ("whole", "broken"))
-    timeless = [[{k: v for k, v in line.items() if k != "images_per_s"} for line in lines] for lines in (whole, broken)]
+    timeless = [[{k: v for k, v in line.items() if k not in ("time", "images_per_s")} for line in lines] for lines in (whole, broken)]
     assert timeless[0] == timeless[1]
     whole, broken = (read_lines(Path(run, "metrics.jsonl")) for run in ("whole", "broken"))
     assert [line["scores"] for line in whole] == [line["scores"] for line in broken]
@@ -195,12 +196,12 @@ def test_a_finished_run_is_not_run_again(tiny: Tiny, monkeypatch: pytest.MonkeyP
 
 
 def test_a_full_disk_is_told_with_the_last_good_checkpoint_and_the_run_goes_on_from_there(tiny: Tiny) -> None:
-    train(tiny("run_dir=run", "protocol=none", "steps=2"))
+    train(tiny("run_dir=run", "protocol=none", "steps=2", "sample_every=0"))
     with (
         full_disk(200_000),
         pytest.raises(
             UserError,
-            match=r"step 4 cannot be saved in run/checkpoints \(File too large\); the last good checkpoint is .*-00000002",
+            match=r"step 4 cannot be written to run \(File too large\); the last good checkpoint is .*-00000002",
         ),
     ):
         train(tiny("run_dir=run", "protocol=none", "sample_every=0"))
@@ -208,6 +209,20 @@ def test_a_full_disk_is_told_with_the_last_good_checkpoint_and_the_run_goes_on_f
     train(tiny("run_dir=run", "protocol=none"))
     train(tiny("run_dir=whole", "protocol=none"))
     assert final_weights(Path("whole")) == final_weights(Path("run"))
+
+
+def test_a_folder_that_is_removed_from_under_a_run_is_told(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = engine.train_step
+
+    def removing(state: TrainState, *args: object) -> dict[str, torch.Tensor]:
+        if state.step == 3:
+            shutil.rmtree("run")
+        return play(state, *args)
+
+    monkeypatch.setattr(engine, "train_step", removing)
+    with pytest.raises(UserError, match=r"step 4 cannot be written to run \(No such file or directory\); there is no checkpoint"):
+        train(tiny("run_dir=run", "protocol=none"))
+    assert not Path("run").exists()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -331,12 +346,47 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(tiny: Tiny) -> None:
     assert not Path("some").exists()
 
 
-def test_a_damaged_checkpoint_stops_the_resume_and_is_named(tiny: Tiny) -> None:
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut short": lambda path: (path / "generator_raw.safetensors").write_bytes(b"short"),
+    "one bit": lambda path: (path / "state.pt").write_bytes(
+        bytes([(path / "state.pt").read_bytes()[0] ^ 1]) + (path / "state.pt").read_bytes()[1:]
+    ),
+    "lost": lambda path: (path / "discriminator.safetensors").unlink(),
+    "no manifest that can be read": lambda path: (path / "checkpoint.json").write_text("{"),
+    "a manifest of nonsense": lambda path: (path / "checkpoint.json").write_text('{"format": "sngan-checkpoint-4", "step": "six"}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
+    tiny: Tiny, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    train(tiny("run_dir=whole", "protocol=none", "steps=8"))
     train(tiny("run_dir=run", "protocol=none"))
-    file = Path("run/checkpoints/step-00000006/generator_raw.safetensors")
-    file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(UserError, match=r"step-00000006 is damaged: generator_raw\.safetensors"):
+    DAMAGES[damage](Path("run/checkpoints/step-00000006"))
+    caplog.clear()
+    train(tiny("run_dir=run", "protocol=none", "steps=8"))
+    assert "step-00000006" in caplog.text and "the checkpoint before it is taken" in caplog.text
+    assert [session["from_step"] for session in json.loads(Path("run/run.json").read_text())["sessions"]] == [0, 4]
+    assert final_weights(Path("run")) == final_weights(Path("whole"))
+    assert list(steps_saved(Path("run/checkpoints"))) == list(steps_saved(Path("whole/checkpoints")))
+    assert Path("run/checkpoints/damaged-step-00000006").is_dir(), "set aside for who wants to look at it"
+
+
+def test_a_run_without_a_whole_checkpoint_does_not_begin_anew_by_itself(tiny: Tiny) -> None:
+    train(tiny("run_dir=run", "protocol=none"))
+    for path in steps_saved(Path("run/checkpoints")).values():
+        (path / "state.pt").unlink()
+    with pytest.raises(UserError, match=r"none of the checkpoints in run/checkpoints is whole; remove them to begin anew"):
         train(tiny("run_dir=run", "protocol=none", "steps=8"))
+
+
+def test_a_damaged_best_checkpoint_costs_its_full_score_alone(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    train(tiny("run_dir=run", "optimizer.lr=1.0"))  # G only gets worse
+    (Path("run/checkpoints/step-00000000") / "generator.safetensors").unlink()
+    scores = train(tiny("run_dir=run", "optimizer.lr=1.0", "protocol.n=16"))
+    assert scores["best"] == scores["last"]
+    assert "step-00000000 is damaged: generator.safetensors is missing" in caplog.text
 
 
 def test_the_best_checkpoint_and_the_last_few_are_kept(tiny: Tiny) -> None:
@@ -535,12 +585,22 @@ def test_half_a_checkpoint_without_its_manifest_is_written_again(tiny: Tiny) -> 
     assert max(steps_saved(Path("run/checkpoints"))) == 6
 
 
-@pytest.mark.parametrize(("file", "content"), [("config.json", '{"name": "sh'), ("run.json", "["), ("scalars.jsonl", "none\n")])
+@pytest.mark.parametrize(("file", "content"), [("run.json", "["), ("scalars.jsonl", "none\n")])
 def test_a_damaged_file_of_the_run_is_named(tiny: Tiny, file: str, content: str) -> None:
     train(tiny("run_dir=run", "protocol=none"))
     Path("run", file).write_text(content)
     with pytest.raises(UserError, match=rf"run/{file}"):
         train(tiny("run_dir=run", "protocol=none", "steps=7"))
+
+
+def test_a_damaged_config_is_that_of_the_newest_checkpoint(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    train(tiny("run_dir=run", "protocol=none"))
+    Path("run/config.json").write_text('{"name": "sh')
+    with pytest.raises(UserError, match="d_steps: 1 -> 2"):
+        train(tiny("run_dir=run", "protocol=none", "d_steps=2"))
+    assert "run/config.json cannot be read" in caplog.text
+    train(tiny("run_dir=run", "protocol=none", "steps=8"))
+    assert json.loads(Path("run/config.json").read_text())["steps"] == 8
 
 
 def test_a_run_may_be_scored_at_its_end_alone(tiny: Tiny) -> None:
