@@ -166,10 +166,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"checkpoint={path}: no checkpoint there (no {MANIFEST}); give a folder such as runs/…/checkpoints/step-00001000"
         )
     found = values.get("format") if isinstance(values, dict) else None
-    if found not in (FORMAT, earlier.FORMAT):
-        raise UserError(
-            f"checkpoint {path} has format {found}, this version reads {FORMAT} and {earlier.FORMAT}; use the version that wrote it"
-        )
+    if found not in (FORMAT, *earlier.FORMATS):
+        known = ", ".join((FORMAT, *earlier.FORMATS))
+        raise UserError(f"checkpoint {path} has format {found}, this version reads {known}; use the version that wrote it")
     try:
         manifest = parse(Manifest, values)
     except UserError as error:

@@ -1,19 +1,24 @@
 """What earlier versions left on disk, read as this version would have written it; the files stay as they are.
 
-Until `sngan-checkpoint-3` a protocol had no `rounding`, because samples were always rounded to the nearest level.
+sngan-checkpoint-3   samples were always rounded to the nearest level
+sngan-checkpoint-2   in part of its time there was one engine, a score was of one draw, and there was no precision and recall
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-FORMAT = "sngan-checkpoint-3"
-"""The format of checkpoints that differ from today's in this alone."""
+FORMATS = ("sngan-checkpoint-3", "sngan-checkpoint-2")
+"""The formats of checkpoints that differ from today's in the config alone."""
+
+CONFIG = {"engine": "auto"}
+PROTOCOL = {"rounding": "nearest", "draws": 1, "n_precision_recall": 10_000}
+"""Keys that came later, with the values that say what was done before."""
 
 
 def config(values: dict[str, Any]) -> dict[str, Any]:
     """A run's config."""
-    return {key: _protocol(value) if key in ("protocol", "quick") else value for key, value in values.items()}
+    return {**CONFIG, **{key: _protocol(value) if key in ("protocol", "quick") else value for key, value in values.items()}}
 
 
 def record(line: dict[str, Any]) -> dict[str, Any]:
@@ -22,4 +27,4 @@ def record(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _protocol(values: Any) -> Any:
-    return {"rounding": "nearest", **values} if isinstance(values, dict) else values
+    return {**PROTOCOL, **values} if isinstance(values, dict) else values

@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from sngan import Config, train
+from sngan import Config, compose, train
+from sngan.__main__ import main
 from sngan.files import read_json, read_lines, write_json
 from sngan.provenance import sha256_of
 from sngan.report.comparable import measures, titles
+from sngan.runs.checkpoint import load_discriminator, open_checkpoint, steps_saved
 from sngan.runs.run import read_run
 
 RUN = Path("run")
+FORMATS = Path(__file__).with_name("formats")
+"""Runs of two steps, of each earlier format, as the versions of their time left them (without samples and events)."""
+
+SMALLEST = [
+    "steps=2", "batch=4", "g_batch=4", "generator.widths=[8,4,4,4]", "generator.z_dim=8", "discriminator=cnn", "discriminator.widths=[4,4,4]",
+    "optimizer.decay=none", "data.n_train=64", "data.n_test=16", "ema.recalibrate=2", "log_every=1", "sample_every=0", "save_every=2",
+    "evaluate_every=2", "quick.n=16", "protocol.n=16", "device=cpu", "run_dir=run",
+]  # fmt: skip
+GAMES = {"2": ["discriminator.scale=learned"], "3": []}
+
+
+@pytest.mark.parametrize("number", GAMES)
+def test_a_run_of_an_earlier_format_goes_on_is_scored_and_reported(number: str) -> None:
+    shutil.copytree(FORMATS / number, RUN)
+    newest = RUN / "checkpoints" / "step-00000002"
+    assert read_json(newest / "checkpoint.json")["format"] == f"sngan-checkpoint-{number}"
+    before = read_run(RUN)
+    assert [(record.step, record.protocol["rounding"], record.protocol["draws"]) for record in before.records][:2] == [
+        (0, "nearest", 1),
+        (2, "nearest", 1),
+    ]
+    D = load_discriminator(open_checkpoint(newest))
+    for name, tensor in load_file(newest / "discriminator.safetensors").items():
+        assert torch.equal(D.network.state_dict()[name], tensor), name
+    assert main(["evaluate", "run=run", "device=cpu"]) == 0
+    scored = read_lines(RUN / "metrics.jsonl")[-1]
+    assert scored["by"] == "evaluate"
+    assert scored["protocol"]["rounding"] == "nearest"
+    train(compose([*SMALLEST, *GAMES[number], "steps=3"]))
+    assert [session["from_step"] for session in read_json(RUN / "run.json")["sessions"]] == [0, 2]
+    assert list(steps_saved(RUN / "checkpoints")) == [2, 3]
 
 
 def without_rounding(values: Any) -> Any:

@@ -101,7 +101,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tiny: Tiny, monkeypa
     assert [session["from_step"] for session in sessions] == [0, saved], "it is continued, not played again"
     assert final_weights(Path("whole")) == final_weights(Path("broken"))
     whole, broken = (read_lines(Path(run, "scalars.jsonl")) for run in ("whole", "broken"))
-    timeless = [[{k: v for k, v in line.items() if k not in ("time", "images_per_s")} for line in lines] for lines in (whole, broken)]
+    timeless = [
+        [{k: v for k, v in line.items() if k not in ("time", "images_per_s")} for line in lines] for lines in (whole, broken)
+    ]
     assert timeless[0] == timeless[1]
     whole, broken = (read_lines(Path(run, "metrics.jsonl")) for run in ("whole", "broken"))
     assert [line["scores"] for line in whole] == [line["scores"] for line in broken]
