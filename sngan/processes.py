@@ -1,12 +1,16 @@
-"""What each system does in its own way: asking whether a process is there and that it end, files held by the disk, output to nowhere."""
+"""What each system does in its own way: asking whether a process is there and that it end, opening files that are files and having the
+disk hold them, output to nowhere, the size of the memory."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 
 def is_running(pid: int) -> bool:
@@ -55,3 +59,37 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: Path, *, append: bool = False, follow: bool = False) -> IO[bytes]:
+    """Opens a regular file, to read it or, made if need be, to append to it; a link only with `follow`.
+
+    Nothing else is opened, because a pipe may block and a device may never end. Raises `OSError`.
+    """
+    with suppress(FileNotFoundError):
+        _check_regular(path.stat() if follow else path.lstat(), path)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT if append else os.O_RDONLY
+    # the file may have been exchanged since, where the system can tell
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        _check_regular(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "ab" if append else "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(found: os.stat_result, path: Path) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(errno.ELOOP, "it is a link, and links are not followed here", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no regular file", str(path))
+
+
+def memory() -> int | None:
+    """The bytes of this machine's memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
