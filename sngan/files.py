@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -71,9 +72,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DamagedError(
-            f"{path} cannot be read as JSON ({said(error)})", "it is cut short or not a file of sngan"
-        ) from None
+        raise DamagedError(f"{path} cannot be read as JSON ({said(error)})", "it is damaged, or not a file of sngan") from None
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
@@ -123,6 +122,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number}, is not a record of a step; mend or remove the line") from None
         lines.append(found)
     return lines
+
+
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Replaces a file of JSON lines."""
+    replace(path, "".join(json.dumps(_sealed(line)) + "\n" for line in lines))
 
 
 def refuse_link(folder: Path) -> None:

@@ -22,6 +22,7 @@ from sngan.files import (
     read_object,
     remove,
     replace,
+    write_json,
 )
 
 
@@ -67,7 +68,7 @@ def test_what_is_deep_enough_for_a_config_is_read() -> None:
 @pytest.mark.parametrize("content", [b"\xff", b"{", b"[" * 100_000, b'"\\udfff"', b" " * MOST_JSON + b"1"], ids=range(5))
 def test_json_that_is_none_of_ours_is_told_in_a_line(content: bytes) -> None:
     Path("a.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"^a.json cannot be read as JSON \(.*\); it is cut short or not a file of sngan$"):
+    with pytest.raises(UserError, match=r"^a.json cannot be read as JSON \(.*\); it is damaged, or not a file of sngan$"):
         read_json(Path("a.json"))
 
 
@@ -134,3 +135,28 @@ def test_what_is_written_has_the_rights_of_other_new_files() -> None:
     replace(Path("a.json"), json.dumps({}))
     append_line(Path("lines.jsonl"), {"step": 1})
     assert {path.stat().st_mode for path in Path().iterdir()} == {Path("other").stat().st_mode}
+
+
+def test_a_line_after_one_that_was_cut_short_takes_its_place() -> None:
+    append_line(Path("a.jsonl"), {"step": 1})
+    append_line(Path("a.jsonl"), {"step": 2, "text": "x" * 100})
+    os.truncate("a.jsonl", Path("a.jsonl").stat().st_size - 50)
+    append_line(Path("a.jsonl"), {"step": 3})
+    assert read_lines(Path("a.jsonl")) == [{"step": 1}, {"step": 3}]
+
+
+def test_a_digit_that_has_changed_is_found() -> None:
+    append_line(Path("a.jsonl"), {"step": 1, "D_loss": 1.25})
+    write_json(Path("a.json"), {"seconds": 1.25}, sealed=True)
+    assert read_json(Path("a.json")) == {"seconds": 1.25}
+    for name in ("a.jsonl", "a.json"):
+        Path(name).write_text(Path(name).read_text().replace("1.25", "1.75"))
+    with pytest.raises(UserError, match=r"a\.jsonl, line 1, is not a record of a step"):
+        read_lines(Path("a.jsonl"))
+    with pytest.raises(UserError, match=r"a\.json cannot be read as JSON \(it has been changed since it was written\)"):
+        read_json(Path("a.json"))
+
+
+def test_lines_without_a_checksum_are_read_as_well() -> None:
+    Path("a.jsonl").write_text('{"step": 1}\n')
+    assert read_lines(Path("a.jsonl")) == [{"step": 1}]

@@ -15,7 +15,6 @@ it is code: names in config.json are looked up in the registry.
 from __future__ import annotations
 
 import io
-import json
 import logging
 import pickle
 import re
@@ -31,7 +30,7 @@ from torch import nn
 from sngan.config import Config, Keep, Section, parse
 from sngan.data.images import ImageSpec
 from sngan.errors import DamagedError, UserError
-from sngan.files import read_json
+from sngan.files import read_json, write_json
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
 from sngan.networks import build_discriminator, build_generator
@@ -133,9 +132,10 @@ def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Pa
         "versions": versions(),
         "sha256": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
     }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     for path in partial.iterdir():
         flush(path)
+    write_json(partial / MANIFEST, manifest, sealed=True)
+    flush(partial)
     partial.rename(final)
     flush(folder)
     return final

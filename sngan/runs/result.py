@@ -41,7 +41,7 @@ def write_result(folder: Path, error: BaseException | None, **what: Any) -> None
     status, said = ending(error)
     if status == "failed" and not isinstance(error, UserError):
         replace(folder / TRACEBACK, "".join(traceback.format_exception(error)))
-    write_json(folder / RESULT, {"status": status, "error": said, **what, "versions": versions()})
+    write_json(folder / RESULT, {"status": status, "error": said, **what, "versions": versions()}, sealed=True)
 
 
 def write_failure(folder: Path, error: BaseException, config: Any) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.files import append_line, read_lines, replace
+from sngan.files import append_line, read_lines, write_lines
+from sngan.processes import flush
 from sngan.runs.run import grids
 from sngan.sampling.grids import write_png
 from sngan.training.board import Board
@@ -150,6 +150,12 @@ class RunLog:
         if line.get("role"):  # of this run's own
             self.board.scalars(line["step"], line["role"], line["scores"], at=line.get("time"))
 
+    def flush(self) -> None:
+        """Returns when the disk holds every line: a checkpoint must not outlive what led to it."""
+        for name in ("scalars.jsonl", "metrics.jsonl"):
+            with suppress(FileNotFoundError):
+                flush(self.folder / name)
+
     def say(self, message: str) -> None:
         """Prints a line beside the progress bar."""
         self._bar.write(message, file=sys.stdout)
@@ -171,8 +177,8 @@ def _forget_after(path: Path, step: int) -> list[dict[str, Any]]:
     lines = read_lines(path)
     # what `sngan evaluate` added belongs to a checkpoint and stays
     kept = [line for line in lines if line["step"] <= step or line.get("by") == "evaluate"]
-    if path.exists():
-        replace(path, "".join(json.dumps(line) + "\n" for line in kept))
+    if len(kept) < len(lines):
+        write_lines(path, kept)
     return kept
 
 

@@ -140,6 +140,7 @@ class Recorder:
         self.check_sigmas()
         with self._writing():
             self.run.seconds()
+            self.log.flush()
             checkpoint.save(self.state, self.config, self.spec, self.run.checkpoints)
             checkpoint.prune(self.run.checkpoints, self.config.keep, self.best_step())
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sngan.__main__ import main
 from sngan.cli.report import is_path
-from sngan.files import read_lines
+from sngan.files import read_json, read_lines
 
 Capture = pytest.CaptureFixture[str]
 
@@ -210,7 +210,9 @@ def test_a_run_without_data_checkpoint_or_end_is_still_reported(runs: Path, caps
     assert report(str(folder)) == 0
     page = Page(folder / "report.html")
     assert "unfinished" in page.text
-    assert "Averaged beside raw weights, and the nearest training images: checkpoint runs/loss-bce/seed1" in page.text
+    assert (
+        "Averaged beside raw weights, and the nearest training images: none of the checkpoints in runs/loss-bce/seed1" in page.text
+    )
     shutil.rmtree(folder / "checkpoints")
     shutil.rmtree(folder / "samples")
     for name in ("scalars.jsonl", "metrics.jsonl"):
@@ -235,7 +237,7 @@ def test_data_that_is_gone_costs_the_nearest_images_alone(runs: Path) -> None:
         if manifest.exists():
             from sngan.provenance import sha256_of
 
-            content = json.loads(manifest.read_text())
+            content = read_json(manifest)
             content["sha256"]["config.json"] = sha256_of(path)
             manifest.write_text(json.dumps(content))
     assert report(str(folder)) == 0

@@ -283,7 +283,7 @@ def test_nothing_is_recorded_of_what_cannot_be_scored(run: Path) -> None:
     weights = run / "checkpoints" / "step-00000006" / "generator.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(UserError, match="step-00000006 is damaged"):
-        one(run=run)
+        one(checkpoint=weights.parent)
     assert read_lines(run / "metrics.jsonl") == []
 
 

@@ -13,9 +13,10 @@ from conftest import full_disk
 from sngan import Config, UserError, load_generator, open_checkpoint
 from sngan.config import Keep
 from sngan.data.images import ImageSpec
+from sngan.files import read_json
 from sngan.networks import build_networks
 from sngan.runs import checkpoint
-from sngan.runs.checkpoint import latest, prune, restore, save, steps_saved
+from sngan.runs.checkpoint import FILES, find, latest, prune, restore, save, steps_saved
 from sngan.state import TrainState, initial_state
 
 SPEC = ImageSpec(32, 3, 0)
@@ -87,8 +88,10 @@ def test_what_a_checkpoint_holds_is_on_the_disk_before_it_has_its_name(config: C
 
     monkeypatch.setattr(os, "fsync", watched)
     path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
-    assert sorted(flushed[:-1]) == sorted(f"checkpoints/.partial-{path.name}/{file.name}" for file in path.iterdir())
-    assert flushed[-1] == "checkpoints"
+    partial = f"checkpoints/.partial-{path.name}"
+    *files, manifest, inside, outside = flushed
+    assert sorted(files) == sorted(f"{partial}/{name}" for name in FILES)
+    assert (manifest, inside, outside) == (f"{partial}/.partial-checkpoint.json", partial, "checkpoints")
 
 
 def test_a_kill_in_the_middle_of_removing_leaves_whole_checkpoints(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +152,7 @@ def test_a_checkpoint_of_the_format_before_was_rounded_to_the_nearest_level(conf
     values = json.loads((path / "config.json").read_text())
     assert values["protocol"].pop("rounding") == values["quick"].pop("rounding") == "auto"
     (path / "config.json").write_text(json.dumps(values))
-    manifest = json.loads((path / "checkpoint.json").read_text()) | {"format": "sngan-checkpoint-3"}
+    manifest = read_json(path / "checkpoint.json") | {"format": "sngan-checkpoint-3"}
     manifest["sha256"]["config.json"] = checkpoint.sha256_of(path / "config.json")
     (path / "checkpoint.json").write_text(json.dumps(manifest))
     read = open_checkpoint(path).config()
@@ -184,7 +187,7 @@ def test_the_last_few_the_milestones_and_the_best_are_kept(config: Config) -> No
 @pytest.mark.parametrize("changes", [{"step": -3}, {"step": "six"}, {"sha256": []}, {"image": {"resolution": "32"}}])
 def test_a_manifest_of_nonsense_is_refused(config: Config, changes: dict[str, object]) -> None:
     path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
-    manifest = json.loads((path / "checkpoint.json").read_text())
+    manifest = read_json(path / "checkpoint.json")
     (path / "checkpoint.json").write_text(json.dumps({**manifest, **changes}))
     with pytest.raises(UserError, match=r"is damaged: checkpoint\.json"):
         open_checkpoint(path)
@@ -192,7 +195,7 @@ def test_a_manifest_of_nonsense_is_refused(config: Config, changes: dict[str, ob
 
 def sign(path: Path, name: str) -> None:
     """Makes a changed file of a checkpoint the one that its manifest knows, as a stranger would."""
-    manifest = json.loads((path / "checkpoint.json").read_text())
+    manifest = read_json(path / "checkpoint.json")
     manifest["sha256"][name] = checkpoint.sha256_of(path / name)
     (path / "checkpoint.json").write_text(json.dumps(manifest))
 
@@ -220,10 +223,20 @@ def test_a_file_that_is_not_the_manifests_is_damaged(config: Config, name: str) 
         open_checkpoint(path).file(name)
 
 
+def test_what_asks_for_a_run_gets_its_newest_whole_checkpoint(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    for step in (2, 4):
+        save(played(config, step), config, SPEC, Path("run/checkpoints"))
+    (Path("run/checkpoints/step-00000004") / "config.json").write_text("{}")
+    assert find(Path("run"), None).step == 2
+    assert (
+        "step-00000004 is damaged: config.json is missing, cut short or changed; the checkpoint before it is taken" in caplog.text
+    )
+
+
 @pytest.mark.parametrize("found", ["sngan-checkpoint-1", "sngan-checkpoint-5", None])
 def test_a_checkpoint_of_another_format_is_refused(config: Config, found: str | None) -> None:
     path = save(fresh(config, 2), config, SPEC, Path("checkpoints"))
-    manifest = json.loads((path / "checkpoint.json").read_text())
+    manifest = read_json(path / "checkpoint.json")
     (path / "checkpoint.json").write_text(json.dumps({**manifest, "format": found}))
     with pytest.raises(UserError, match=f"has format {found}, this version reads sngan-checkpoint-4, sngan-checkpoint-3"):
         open_checkpoint(path)

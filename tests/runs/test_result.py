@@ -15,7 +15,7 @@ import torch
 
 from sngan import Config, UserError, train
 from sngan.data.shapes import Shapes
-from sngan.files import read_lines
+from sngan.files import read_json, read_lines
 from sngan.runs.folder import RunFolder
 from sngan.runs.result import ending, finished, write_failure
 from sngan.signals import Interrupted
@@ -26,7 +26,7 @@ Tiny = Callable[..., Config]
 
 
 def result(run: str = "run") -> dict[str, Any]:
-    return json.loads(Path(run, "result.json").read_text())
+    return read_json(Path(run, "result.json"))
 
 
 def at_step(step: int, act: Callable[[TrainState], object], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_seconds_are_those_of_all_sessions(tiny: Tiny, monkeypatch: pytest.Monke
             train(tiny("run_dir=run", "protocol=none"))
     first = result()
     assert (first["status"], first["error"], first["step"]) == ("interrupted", None, 4)
-    sessions = json.loads(Path("run/run.json").read_text())
+    sessions = read_json(Path("run/run.json"))
     sessions["sessions"][0]["seconds"] = 1000.0
     Path("run/run.json").write_text(json.dumps(sessions))
     train(tiny("run_dir=run", "protocol=none"))
