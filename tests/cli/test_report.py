@@ -213,6 +213,7 @@ def test_a_run_without_data_checkpoint_or_end_is_still_reported(runs: Path, caps
     assert (
         "Averaged beside raw weights, and the nearest training images: none of the checkpoints in runs/loss-bce/seed1" in page.text
     )
+    assert capsys.readouterr().err.count("is damaged") == 2
     shutil.rmtree(folder / "checkpoints")
     shutil.rmtree(folder / "samples")
     for name in ("scalars.jsonl", "metrics.jsonl"):
