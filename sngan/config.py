@@ -201,6 +201,8 @@ class Config(Section):
     evaluate_every: NonNegativeInt
     keep: Keep
     resume: Literal["auto", "never", "force"]
+    on_nan: Literal["stop", "rollback"]
+    """What becomes of a run whose loss or weights are not finite: it stops, or goes back to its last checkpoint and on with other latents."""
 
     protocol: Protocol | None
     """The protocol of the full score at the end; null: the run is never scored."""

@@ -25,6 +25,10 @@ class DamagedError(UserError):
         self.what = what
 
 
+class DivergedError(UserError):
+    """A loss or a weight became NaN or infinite."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """'did you mean X? ' for a near miss (empty otherwise), followed by what is allowed."""
     allowed = sorted(allowed)

@@ -30,10 +30,16 @@ class TrainState:
         """The networks by the names of their files in a checkpoint."""
         return {"generator": self.G_ema.network, "generator_raw": self.G.network, "discriminator": self.D.network}
 
-    def is_finite(self) -> bool:
-        """Whether every weight and statistic is finite; waits for the device."""
-        tensors = [t for network in self.networks().values() for t in network.state_dict().values() if t.is_floating_point()]
-        return bool(torch.stack([t.isfinite().all() for t in tensors]).all())
+    def not_finite(self) -> str | None:
+        """The first weight or statistic that holds NaN or infinity, as `generator_raw linear.weight`; None without. Waits for the device."""
+        tensors = {
+            f"{file} {name}": t
+            for file, network in self.networks().items()
+            for name, t in network.state_dict().items()
+            if t.is_floating_point()
+        }
+        broken = ~torch.stack([t.isfinite().all() for t in tensors.values()])
+        return next((name for name, found in zip(tensors, broken.tolist(), strict=True) if found), None)
 
 
 def initial_state(config: Config, G: Normalized[Generator], D: Normalized[nn.Module], device: torch.device) -> TrainState:

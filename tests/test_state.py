@@ -61,10 +61,11 @@ def test_each_optimiser_has_the_parameters_of_its_own_network(tiny: Tiny) -> Non
 def test_a_single_number_that_is_not_finite_is_seen_in_every_network_and_in_statistics(tiny: Tiny, name: str, value: float) -> None:
     for part in ("parameters", "buffers"):
         state = fresh(tiny())
-        assert state.is_finite()
+        assert state.not_finite() is None
         tensor = [t for t in getattr(state.networks()[name], part)() if t.is_floating_point()][-1]
         tensor.data.view(-1)[-1] = value
-        assert not state.is_finite()
+        found = state.not_finite()
+        assert found is not None and found.startswith(f"{name} ")
 
 
 def test_sigma_is_followed_where_the_regulariser_asks_for_it_and_nowhere_else(tiny: Tiny) -> None:

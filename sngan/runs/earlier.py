@@ -11,7 +11,7 @@ from typing import Any
 FORMATS = ("sngan-checkpoint-3", "sngan-checkpoint-2")
 """The formats of checkpoints that differ from today's in the config alone."""
 
-CONFIG = {"engine": "auto"}
+CONFIG = {"engine": "auto", "on_nan": "stop"}
 PROTOCOL = {"rounding": "nearest", "draws": 1, "n_precision_recall": 10_000}
 """Keys that came later, with the values that say what was done before."""
 

@@ -37,6 +37,7 @@ FREE = {
     "evaluate_every",
     "keep",
     "resume",
+    "on_nan",
     "protocol",
     "quick",
     "extractor",
@@ -116,6 +117,16 @@ class RunFolder:
         for name in (RESULT, TRACEBACK):
             (self.path / name).unlink(missing_ok=True)
         self.seconds()
+
+    def rollbacks(self) -> list[int]:
+        """The steps to which the run's sessions have gone back, because a loss was not finite."""
+        return [step for session in self._sessions for step in session.get("rollbacks", [])]
+
+    def note_rollback(self, step: int) -> int:
+        """Notes in run.json that the run goes back to a step; gives how often it has."""
+        self._sessions[-1]["rollbacks"] = [*self._sessions[-1].get("rollbacks", []), step]
+        self.seconds()
+        return len(self.rollbacks())
 
     def configs(self) -> list[tuple[int, dict[str, Any]]]:
         """The configs of the run's sessions, each with the step it holds from."""

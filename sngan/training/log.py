@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -37,10 +38,10 @@ class History:
         """Adds one step's scalar tensors."""
         row = torch.stack([value.float() for value in stats.values()])  # [statistics]
         if self._sum is None or self._broken is None:
-            self._names, self._sum, self._broken = list(stats), torch.zeros_like(row), torch.full_like(row[0], -1.0)
+            self._names, self._sum, self._broken = list(stats), torch.zeros_like(row), torch.full_like(row, torch.inf)
         self._sum = self._sum + row
-        # the index of the first row that is not finite, -1 until there is one
-        self._broken = torch.where((self._broken < 0) & ~row.isfinite().all(), float(self.steps), self._broken)
+        # for each statistic the index of the first step in which it was not finite
+        self._broken = torch.where(row.isfinite(), self._broken, self._broken.clamp(max=float(self.steps)))
         self.steps += 1
 
     def means(self) -> dict[str, float]:
@@ -49,11 +50,12 @@ class History:
             return {}
         return dict(zip(self._names, (self._sum / self.steps).tolist(), strict=True))
 
-    def first_broken(self) -> int | None:
-        """The index of the first step since the last reading with NaN or infinity, None if all are finite."""
-        if self._broken is None or self._broken < 0:
+    def first_broken(self) -> tuple[int, str] | None:
+        """The index of the first step since the last reading with NaN or infinity, and in which statistic; None if all are finite."""
+        if self._broken is None:
             return None
-        return int(self._broken)
+        step, name = min(zip(self._broken.tolist(), self._names, strict=True), key=lambda found: found[0])
+        return None if math.isinf(step) else (int(step), name)
 
 
 class RunLog:
@@ -67,28 +69,37 @@ class RunLog:
     def __init__(
         self, folder: Path, *, step: int, steps: int, images_per_step: int, configs: Iterable[tuple[int, dict[str, Any]]] = ()
     ):
-        self.folder = folder
+        self.folder, self._configs = folder, list(configs)
         (folder / "samples").mkdir(exist_ok=True)
-        self.board = Board(folder)
-        for since, config in configs:
-            self.board.describe(config, since)
-        self._go_back(step)
-        self.board.supersede()
+        self.board = self._board_until(step)
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
         self._steps, self._images_per_step = steps, images_per_step
         self._since = (time.monotonic(), step)
 
-    def _go_back(self, step: int) -> None:
-        """Drops what came after a step, and shows what stays on the board."""
+    def go_back(self, step: int) -> None:
+        """Drops what came after a step, to which the run has gone back."""
+        self.board.close()
+        self.board = self._board_until(step)
+        self._bar.n = step
+        self._bar.refresh()
+        self._since = (time.monotonic(), step)
+
+    def _board_until(self, step: int) -> Board:
+        """Drops what came after a step; a new board shows what stays."""
+        board = Board(self.folder)
+        for since, config in self._configs:
+            board.describe(config, since)
         for line in _forget_after(self.folder / "scalars.jsonl", step):
-            self._show_scalars(line)
+            _show_scalars(board, line)
         for line in sorted(_forget_after(self.folder / "metrics.jsonl", step), key=lambda line: line["step"]):
-            self._show_scores(line)
+            _show_scores(board, line)
         for since, picture in grids(self.folder / "samples").items():
             if since > step:
                 picture.unlink()
             else:
-                self.board.image(since, picture, at=picture.stat().st_mtime)
+                board.image(since, picture, at=picture.stat().st_mtime)
+        board.supersede()
+        return board
 
     def advance(self) -> None:
         """Counts a finished step on the progress bar."""
@@ -102,7 +113,7 @@ class RunLog:
         values = {**values, "images_per_s": speed * self._images_per_step}
         line = {"step": step, "time": round(time.time(), 3), **values, "sigma": sigmas}
         append_line(self.folder / "scalars.jsonl", line)
-        self._show_scalars(line)
+        _show_scalars(self.board, line)
         shown = {name: f"{values[name]:.3f}" for name in ("D_loss", "G_loss") if name in values} | {
             "img/s": f"{values['images_per_s']:.0f}"
         }
@@ -137,18 +148,9 @@ class RunLog:
         """Records a score with its protocol."""
         line = {"step": step, "time": round(time.time(), 3), **record}
         append_line(self.folder / "metrics.jsonl", line)
-        self._show_scores(line)
+        _show_scores(self.board, line)
         self.board.flush()
         self.say(f"step {step}: {describe(record['scores'])}  ({record['weights']} weights)")
-
-    def _show_scalars(self, line: dict[str, Any]) -> None:
-        values = {name: value for name, value in line.items() if name not in ("step", "time", "sigma")}
-        self.board.scalars(line["step"], "train", values, at=line.get("time"))
-        self.board.scalars(line["step"], "sigma", line.get("sigma", {}), at=line.get("time"))
-
-    def _show_scores(self, line: dict[str, Any]) -> None:
-        if line.get("role"):  # of this run's own
-            self.board.scalars(line["step"], line["role"], line["scores"], at=line.get("time"))
 
     def flush(self) -> None:
         """Returns when the disk holds every line: a checkpoint must not outlive what led to it."""
@@ -170,6 +172,17 @@ class RunLog:
 def describe(scores: dict[str, float]) -> str:
     """Scores in one line, each number with its full name."""
     return "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+
+
+def _show_scalars(board: Board, line: dict[str, Any]) -> None:
+    values = {name: value for name, value in line.items() if name not in ("step", "time", "sigma")}
+    board.scalars(line["step"], "train", values, at=line.get("time"))
+    board.scalars(line["step"], "sigma", line.get("sigma", {}), at=line.get("time"))
+
+
+def _show_scores(board: Board, line: dict[str, Any]) -> None:
+    if line.get("role"):  # of this run's own
+        board.scalars(line["step"], line["role"], line["scores"], at=line.get("time"))
 
 
 def _forget_after(path: Path, step: int) -> list[dict[str, Any]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 
@@ -12,6 +14,7 @@ from sngan import devices, distributed
 from sngan.config import Config
 from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
+from sngan.errors import DivergedError, UserError
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
 from sngan.networks import build_networks
@@ -62,13 +65,15 @@ def _already(config: Config, result: Result) -> dict[str, Scores]:
 
 def _prepare(
     config: Config, device: torch.device, opened: ExitStack, stop: StopRequest
-) -> tuple[TrainState, engine.Engine, InputStream, Recorder | None]:
-    """Checks everything, the cheapest first, and then begins or continues the run."""
+) -> tuple[TrainState, Callable[[], engine.Engine], InputStream, Recorder | None]:
+    """Checks everything, the cheapest first, and then begins or continues the run. Gives also what builds the training step."""
     first = distributed.rank() == 0
 
     # What is known without reading an image
     for key in ("batch", "g_batch"):
         distributed.share(getattr(config, key), key)
+    if config.on_nan == "rollback" and distributed.world_size() > 1:
+        raise UserError("on_nan=rollback is for one process; give on_nan=stop, after which the same command goes on")
     source: Source = build("data", config.data)
     spec = game_spec(source.spec, conditional=config.conditional)
     for warning in check_combination(config):
@@ -114,12 +119,32 @@ def _prepare(
     )
     inputs = InputStream(config, state.G.network, opened.enter_context(batches), device)
     recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop, engine=how)) if run else None
-    return state, engine.build(how.kind, state, game), inputs, recorder
+    inputs.attempt = len(run.rollbacks()) if run else 0
+    return state, partial(engine.build, how.kind, state, game), inputs, recorder
 
 
 def _train(
-    config: Config, state: TrainState, step: engine.Engine, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
+    config: Config,
+    state: TrainState,
+    build_step: Callable[[], engine.Engine],
+    inputs: InputStream,
+    recorder: Recorder | None,
+    stop: StopRequest,
 ) -> dict[str, Scores]:
+    """Trains to the end or to a request to stop; a loss that is not finite ends the run, or lets it go back to its last checkpoint."""
+    while True:
+        try:
+            _train_on(config, state, build_step(), inputs, recorder, stop)
+            return _finish(config, state, recorder, stop)
+        except DivergedError as error:
+            if recorder is None or config.on_nan == "stop":
+                raise
+            inputs.attempt = recorder.roll_back(error)
+
+
+def _train_on(
+    config: Config, state: TrainState, step: engine.Engine, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
+) -> None:
     """Trains, and does what is due between two steps. What is due after a step is done before the next, also when a run continues there."""
     while True:
         if recorder:
@@ -144,7 +169,6 @@ def _train(
             recorder.stepped(stats)
             if due(state.step, config.log_every):
                 recorder.scalars(lr)
-    return _finish(config, state, recorder, stop)
 
 
 def _finish(config: Config, state: TrainState, recorder: Recorder | None, stop: StopRequest) -> dict[str, Scores]:

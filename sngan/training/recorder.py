@@ -14,7 +14,7 @@ import torch
 
 from sngan.config import Config, Protocol
 from sngan.data.images import ImageSpec
-from sngan.errors import DamagedError, UserError
+from sngan.errors import DamagedError, DivergedError, UserError
 from sngan.evaluation.score import Scorer
 from sngan.files import read_lines
 from sngan.generators.generator import Generator
@@ -40,6 +40,12 @@ log = logging.getLogger(__name__)
 
 MOST_DRIFT = 0.05
 """The relative error of a sigma above which there is a warning."""
+
+MOST_ROLLBACKS = 3
+"""How often a run goes back to the same checkpoint."""
+
+REMEDY = "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
+"""For a run that has diverged."""
 
 N_SHOWN = 100
 """Samples in a grid, ten a row."""
@@ -101,14 +107,29 @@ class Recorder:
         self.history.clear()
 
     def check_finite(self) -> None:
-        """Raises `UserError` that names the step, if a loss since the last log was NaN or infinite."""
+        """Raises `DivergedError` that names the step and the statistic, if one since the last log was NaN or infinite."""
         broken = self.history.first_broken()
         if broken is None:
             return
-        raise UserError(
-            f"a loss became NaN or infinite at step {self.state.step - self.history.steps + broken + 1}; {self._last_good()}\n"
-            "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
-        )
+        step, name = self.state.step - self.history.steps + broken[0] + 1, broken[1]
+        weight = self.state.not_finite()
+        also = f", and by step {self.state.step} {weight} holds such values" if weight else ""
+        raise DivergedError(f"{name} became NaN or infinite at step {step}{also}; {self._last_good()}\n{REMEDY}")
+
+    def roll_back(self, error: DivergedError) -> int:
+        """Goes back to the newest checkpoint and says how often this run has done so; raises the error if that did not help before."""
+        good = checkpoint.newest_whole(self.run.checkpoints)
+        if good is None or self.run.rollbacks().count(good.step) >= MOST_ROLLBACKS:
+            raise error
+        broken = self.state.step
+        checkpoint.restore(self.state, good)
+        self._first_step = good.step
+        self.history.clear()
+        with self._writing():
+            n = self.run.note_rollback(good.step)
+            self.log.go_back(good.step)
+        log.warning(f"step {broken}: {str(error).partition(';')[0]}; back to step {good.step} with other latents (on_nan=rollback)")
+        return n
 
     def _networks(self) -> dict[str, Normalized[Any]]:
         return {"D": self.state.D, "G": self.state.G}
@@ -129,13 +150,13 @@ class Recorder:
     def save(self) -> None:
         """Saves the state, unless this step is saved already, and removes the checkpoints beyond those that `keep` asks for.
 
-        Raises `UserError` and leaves the checkpoints as they are if a loss or a weight is not finite, or if the disk cannot be written.
+        Raises `DivergedError` if a loss or a weight is not finite, `UserError` if the disk cannot be written; the checkpoints stay as they are.
         """
         self.check_finite()
-        if not self.state.is_finite():
-            raise UserError(
-                f"the weights after step {self.state.step} hold NaN or infinity and are not saved; {self._last_good()}\n"
-                "start a new run with a smaller optimizer.lr, another loss or precision=fp32"
+        broken = self.state.not_finite()
+        if broken:
+            raise DivergedError(
+                f"{broken} holds NaN or infinity after step {self.state.step}, which is not saved; {self._last_good()}\n{REMEDY}"
             )
         self.check_sigmas()
         with self._writing():

@@ -30,9 +30,9 @@ def test_history_gives_the_mean_of_the_steps_since_the_last_reading() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_history_knows_the_first_step_that_was_not_finite(value: float) -> None:
     history = History()
-    for step_value in (1.0, value, 2.0, value):
-        history.append(row(step_value))
-    assert history.first_broken() == 1
+    for D_loss, G_loss in ((1.0, 1.0), (1.0, value), (2.0, 2.0), (value, value)):
+        history.append({"D_loss": torch.tensor(D_loss), "G_loss": torch.tensor(G_loss)})
+    assert history.first_broken() == (1, "G_loss")
     history.clear()
     history.append(row(1.0))
     assert history.first_broken() is None

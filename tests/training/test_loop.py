@@ -24,7 +24,7 @@ from sngan import Config, UserError, train
 from sngan.data.batches import Batches
 from sngan.data.images import game_spec
 from sngan.evaluation.extractors.small_resnet import SHIPPED
-from sngan.files import read_lines
+from sngan.files import read_json, read_lines
 from sngan.networks import build_networks
 from sngan.runs.checkpoint import steps_saved
 from sngan.signals import Interrupted
@@ -307,9 +307,62 @@ def test_nan_stops_the_run_and_names_the_step_and_the_last_good_checkpoint(tiny:
         return play(state, *args, **kwargs)
 
     monkeypatch.setattr(engine, "train_step", diverging)
-    with pytest.raises(UserError, match=r"NaN or infinite at step 5; the last good checkpoint is run/checkpoints/step-00000004"):
+    with pytest.raises(
+        UserError,
+        match=r"D_loss became NaN or infinite at step 5, and by step 6 generator \S+ holds such values; the last good .*/step-00000004",
+    ):
         train(tiny("run_dir=run", "log_every=100", "evaluate_every=0"))
     assert max(steps_saved(Path("run/checkpoints"))) == 4
+
+
+def breaking_at(step: int, monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[torch.Tensor]:
+    """Gives D's weights a NaN before a step, so many times; gives the latents of each step."""
+    play, left, latents = engine.train_step, [None] * times, []
+
+    def breaking(state: TrainState, game: Game, inputs: Inputs) -> dict[str, torch.Tensor]:
+        latents.append(inputs.z_G)
+        if state.step == step and left:
+            left.pop()
+            next(state.D.parameters()).data.fill_(float("nan"))
+        return play(state, game, inputs)
+
+    monkeypatch.setattr(engine, "train_step", breaking)
+    return latents
+
+
+def test_a_run_that_diverged_goes_back_and_on_with_other_latents(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        latents = breaking_at(4, patch, times=1)
+        train(tiny("run_dir=run", "on_nan=rollback", "save_every=3"))
+    assert "step 5: D_loss became NaN or infinite at step 5" in caplog.text and "back to step 3 with other latents" in caplog.text
+    assert len(latents) == 8, "steps 0 to 4, and from 3 to the end again"
+    assert not torch.equal(latents[3], latents[5])
+    (session,) = read_json(Path("run/run.json"))["sessions"]
+    assert session["rollbacks"] == [3]
+    assert [line["step"] for line in read_lines(Path("run/scalars.jsonl"))] == [1, 2, 3, 4, 5, 6]
+    assert event_steps(Path("run"))["train/D_loss"] == [1, 2, 3, 4, 5, 6]
+    assert event_steps(Path("run"))["samples"] == [0, 3, 6]
+
+    # a run that went back and is then killed ends as the one that was not
+    with monkeypatch.context() as patch:
+        breaking_at(4, patch, times=1)
+        crash_before(5, patch)
+        with pytest.raises(RuntimeError, match="power"):
+            train(tiny("run_dir=killed", "on_nan=rollback", "save_every=3"))
+    train(tiny("run_dir=killed", "on_nan=rollback", "save_every=3"))
+    assert final_weights(Path("killed")) == final_weights(Path("run"))
+
+
+def test_going_back_to_the_same_checkpoint_ends(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking_at(4, monkeypatch, times=9)
+    with pytest.raises(UserError, match="D_loss became NaN or infinite at step 5"):
+        train(tiny("run_dir=run", "on_nan=rollback", "protocol=none"))
+    assert read_json(Path("run/run.json"))["sessions"][0]["rollbacks"] == [4, 4, 4]
+    breaking_at(2, monkeypatch, times=1)
+    with pytest.raises(UserError, match=r"D_loss became NaN or infinite at step 3, .*; there is no checkpoint before it"):
+        train(tiny("run_dir=unsaved", "on_nan=rollback", "save_every=0", "protocol=none"))
 
 
 def test_a_changed_config_is_refused_key_by_key_unless_forced(tiny: Tiny) -> None:
@@ -463,7 +516,8 @@ def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, monkeypatch: py
 
     monkeypatch.setattr(engine, "train_step", breaking)
     with pytest.raises(
-        UserError, match=r"weights after step 4 hold NaN or infinity .* last good checkpoint is run/checkpoints/step-00000002"
+        UserError,
+        match=r"generator_raw \S+ holds NaN or infinity after step 4, .* last good checkpoint is run/checkpoints/step-00000002",
     ):
         train(tiny("run_dir=run", "protocol=none", "sample_every=0"))
     assert list(steps_saved(Path("run/checkpoints"))) == [2]
