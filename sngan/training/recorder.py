@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import torch
 
 from sngan.config import Config, Protocol
-from sngan.data.images import ImageSpec
+from sngan.data.images import Images, ImageSpec
 from sngan.errors import DamagedError, DivergedError, UserError
 from sngan.evaluation.score import Scorer
 from sngan.files import read_lines
@@ -30,6 +30,7 @@ from sngan.sampling.rounding import resolved, rounding_for
 from sngan.sampling.sampling import balanced_labels, batch_norm, latents, prepared, samples
 from sngan.signals import Interrupted, StopRequest
 from sngan.state import TrainState
+from sngan.training.collapse import CollapseWatch
 from sngan.training.engine import Choice
 from sngan.training.log import History, RunLog, describe
 
@@ -62,6 +63,7 @@ class Recorder:
         scorer: Scorer | None,
         state: TrainState,
         stop: StopRequest,
+        images: Images,
         *,
         engine: Choice,
     ):
@@ -76,6 +78,7 @@ class Recorder:
         if engine.reason:
             self.log.say(f"engine {engine.kind}: {engine.reason}")
         self.history = History()
+        self._watch = CollapseWatch(images)
         self._warned_of_sigma = False
 
     def _begin(self, engine: Choice) -> None:
@@ -176,6 +179,7 @@ class Recorder:
         z = latents(N_SHOWN, G.z_dim, seed=self.config.seed)
         y = balanced_labels(N_SHOWN, self.spec.n_classes)
         images = torch.cat(list(samples(G, z, y, rounding=rounding_for(self.config.data))))
+        self._watch(self.state.step, images)
         with self._writing():
             self.log.image(self.state.step, grid(images, columns=10))
 
