@@ -49,7 +49,7 @@ FREE = {
 }
 """Keys that may change between the sessions of a run, because they do not change what is trained.
 
-`data.path` is none of them: whether other files have the same content is known only when all of them are read.
+`data.path` is not among them: only reading all files would tell whether those of another path have the same content.
 """
 
 
@@ -139,7 +139,7 @@ class RunFolder:
         return round(sum(session.get("seconds", 0.0) for session in self._sessions), 3)
 
     def close(self) -> None:
-        """Lets other processes open the folder; what opening it made is removed if the run did not begin."""
+        """Releases the folder for other processes. Removes what opening it created, if the run did not begin."""
         if not self._begun:
             self._remove_created()
         self._lock.release()
