@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from sngan.cli.hydra_app import configs, overrides_first, readable_errors
 from sngan.errors import UserError
+from sngan.keys import flat
 
 HELP_FLAGS = {"--help", "-h"}
 WIDTH, HEIGHT = 100, 40
@@ -262,14 +263,6 @@ def table(rows: Sequence[tuple[str, str]]) -> list[str]:
         wrapped = textwrap.wrap(said, WIDTH, initial_indent=beside, subsequent_indent=" " * (column + 4), **UNBROKEN)
         lines += wrapped or [f"  {name}"]
     return lines
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"optimizer": {"lr": 0.1}}` -> `{"optimizer.lr": 0.1}`."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return found
 
 
 def shown(value: Any) -> str:

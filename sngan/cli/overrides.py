@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from sngan.cli.compose import takes_no_score
 from sngan.cli.hydra_app import configs, readable_errors
 from sngan.errors import UserError
+from sngan.keys import flat
 
 GROUPS = {
     "generator": "generator",
@@ -95,14 +96,8 @@ def _composed(words: list[str]) -> Flat | None:
     return _flat(values)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Flat:
-    found: Flat = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            found |= _flat(value, f"{prefix}{key}.")
-        elif prefix + key != "run_dir":
-            found[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return found
+def _flat(values: Mapping[str, Any]) -> Flat:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in flat(values).items() if key != "run_dir"}
 
 
 def _differences(found: Flat, wanted: Flat) -> list[str]:

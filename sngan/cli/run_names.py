@@ -10,6 +10,7 @@ from typing import Any
 
 from sngan.errors import UserError
 from sngan.files import read_json
+from sngan.keys import is_among
 from sngan.runs.folder import FREE
 
 NOT_A_VARIANT = {"seed", "experiment", "sweep", *FREE}
@@ -105,5 +106,4 @@ def _hash(words: Iterable[str]) -> str:
 
 
 def _is_free(key: str, free: set[str]) -> bool:
-    group = key.split("@")[-1]
-    return any(group == each or group.startswith(f"{each}.") for each in free)
+    return is_among(key.split("@")[-1], free)
