@@ -131,11 +131,20 @@ class EMA(Section):
     """Batches of fresh samples from which G_ema's batch-norm statistics are measured before it is scored or shown; 0 keeps G's."""
 
 
+Interval = NonNegativeInt
+"""Steps from one action to the next; 0: never (`due`)."""
+
+
+def due(step: int, every: int) -> bool:
+    """Whether an action with this interval is due after `step` steps."""
+    return every > 0 and step % every == 0
+
+
 class Keep(Section):
     """Which checkpoints stay: the last `last`, every `every` steps one for good (0: none), and the best by the quick score."""
 
     last: PositiveInt
-    every: NonNegativeInt
+    every: Interval
 
 
 Rounding = Literal["inverse", "nearest", "truncate"]
@@ -195,10 +204,10 @@ class Config(Section):
     engine: Literal["auto", "eager", "compile", "graph", "compiled_graph"]
     """How a training step is run: as written, with compiled networks, as one CUDA graph, or as one graph of compiled networks."""
 
-    log_every: NonNegativeInt
-    sample_every: NonNegativeInt
-    save_every: NonNegativeInt
-    evaluate_every: NonNegativeInt
+    log_every: Interval
+    sample_every: Interval
+    save_every: Interval
+    evaluate_every: Interval
     keep: Keep
     resume: Literal["auto", "never", "force"]
     on_nan: Literal["stop", "rollback"]
