@@ -46,7 +46,8 @@ class CNNDiscriminator(nn.Module):
         initialization.normal(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.linear(self.convs(x).flatten(1)).squeeze(1)  # [N]
+        logits: Tensor = self.linear(self.convs(x).flatten(1))  # [N, 1]
+        return logits.squeeze(1)
 
     def bound(self, norms: Mapping[str, float]) -> float:
         """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations."""

@@ -38,7 +38,8 @@ class DCGANDiscriminator(nn.Module):
         initialization.normal(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.convs(x).flatten()  # [N]
+        logits: Tensor = self.convs(x)  # [N, 1, 1, 1]
+        return logits.flatten()
 
     def bound(self, norms: Mapping[str, float]) -> float:
         """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations."""

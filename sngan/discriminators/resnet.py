@@ -48,7 +48,7 @@ class ResNetDiscriminator(nn.Module):
         super().__init__()
         widths, downsample, head_bias = description
         self.n_classes = spec.n_classes
-        self.side_of_last_map = spec.resolution // 2 ** sum(downsample)
+        self.side_of_last_map: int = spec.resolution // 2 ** sum(downsample)
         self.blocks = nn.Sequential(FirstDiscriminatorBlock(spec.channels, widths[0], downsample=downsample[0]))
         for c_in, c_out, down in zip(widths, widths[1:], downsample[1:], strict=False):
             c_hidden = c_in if hidden == "input" else c_out
@@ -62,8 +62,10 @@ class ResNetDiscriminator(nn.Module):
         assert (y is not None) == (self.n_classes > 0), "labels are for conditional discriminators, and they need them"
         h = F.relu(self.blocks(x))  # [N, C, H, W]
         h = h.sum((2, 3), dtype=full_precision(h.dtype))  # [N, C]
-        logits = self.linear(h).squeeze(1)  # [N]
-        return logits if y is None else logits + (self.embedding(y) * h).sum(1)
+        logits: Tensor = self.linear(h).squeeze(1)  # [N]
+        if y is not None:
+            logits = logits + (self.embedding(y) * h).sum(1)
+        return logits
 
     def bound(self, norms: Mapping[str, float]) -> float:
         """An upper bound on the Lipschitz constant of x -> D(x, y) for every y, from the layers' operator norms by name.

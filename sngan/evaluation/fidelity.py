@@ -50,7 +50,8 @@ def statistics(features: Tensor) -> Statistics:
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
     assert len(features) >= 2, features.shape
-    return fid_features_to_statistics(features)
+    found: Statistics = fid_features_to_statistics(features)
+    return found
 
 
 def frechet_distance(first: Statistics, second: Statistics) -> float:
@@ -69,7 +70,8 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
 def square_root(sigma: NDArray[np.floating]) -> NDArray[np.floating]:
     """The symmetric root of a covariance [F, F]."""
     eigenvalues, vectors = np.linalg.eigh(sigma)
-    return (vectors * np.sqrt(_without_noise(eigenvalues))) @ vectors.T
+    root: NDArray[np.floating] = (vectors * np.sqrt(_without_noise(eigenvalues))) @ vectors.T
+    return root
 
 
 def _without_noise(eigenvalues: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -22,7 +22,7 @@ class Generator(nn.Module):
 
 def bottom_width(resolution: int, widths: tuple[int, ...]) -> int:
     """The side of the first feature map when every width after the first doubles it; `UserError` when there is none."""
-    factor = 2 ** (len(widths) - 1)
+    factor: int = 2 ** (len(widths) - 1)
     if resolution % factor:
         raise UserError(
             f"generator.widths={list(widths)} doubles the image {len(widths) - 1} times: the resolution must be a multiple of {factor}, "

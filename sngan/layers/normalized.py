@@ -65,10 +65,11 @@ class Normalized(nn.Module, Generic[Network]):
         """The network's output with `weights`, as `normalize` returns them, in place of its own."""
         if weights is None:
             weights = self.normalize(update=self.training)
-        if not weights:
-            return self.network(*inputs, **named)
-        # a shared layer has two names; the weight under the first of them serves both
-        return functional_call(self.network, weights, inputs, named, tie_weights=False)
+        if weights:  # a shared layer has two names; the weight under the first of them serves both
+            output: Tensor = functional_call(self.network, weights, inputs, named, tie_weights=False)
+        else:
+            output = self.network(*inputs, **named)
+        return output
 
     def advance(self) -> None:
         """Advances u and v, in place, if they are tracked."""

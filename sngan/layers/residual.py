@@ -29,7 +29,7 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         label = () if y is None else (y,)
-        h = self.conv1(F.relu(self.norm1(x, *label)))  # [N, C_out, 2H, 2W]
+        h: Tensor = self.conv1(F.relu(self.norm1(x, *label)))  # [N, C_out, 2H, 2W]
         h = self.conv2(F.relu(self.norm2(h, *label)))
         return h + F.interpolate(self.shortcut(x), scale_factor=2)
 
@@ -52,9 +52,10 @@ class DiscriminatorBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.relu(self.norm1(x)))
+        h: Tensor = self.conv1(F.relu(self.norm1(x)))
         h = self.conv2(F.relu(self.norm2(h)))
-        return h + self.shortcut(_pool(x, self.downsample))
+        shortcut: Tensor = self.shortcut(_pool(x, self.downsample))
+        return h + shortcut
 
     def bound(self, norms: Mapping[str, float]) -> float:
         """An upper bound on the block's Lipschitz constant, from its layers' operator norms by name; without norms of activations."""
@@ -72,8 +73,9 @@ class FirstDiscriminatorBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv2(F.relu(self.conv1(x)))
-        return h + self.shortcut(_pool(x, self.downsample))
+        h: Tensor = self.conv2(F.relu(self.conv1(x)))
+        shortcut: Tensor = self.shortcut(_pool(x, self.downsample))
+        return h + shortcut
 
     def bound(self, norms: Mapping[str, float]) -> float:
         """As `DiscriminatorBlock.bound`."""

@@ -16,7 +16,8 @@ from sngan.layers.normalized import Normalized
 @torch.no_grad()
 def singular_values(W: Tensor) -> Tensor:
     """All singular values of a matrix, the largest first, float64 on the CPU."""
-    return torch.linalg.svdvals(W.detach().double().cpu())
+    values: Tensor = torch.linalg.svdvals(W.detach().double().cpu())
+    return values
 
 
 @torch.no_grad()

@@ -23,8 +23,9 @@ def normalized(layer: Any, iterations: int) -> Tensor:
     """W_SN = W / sigma(W) of a layer after this many power iterations, in the shape of its weight (paper Algorithm 1)."""
     for _ in range(iterations):
         power_iteration(layer)
+    W: Tensor = layer.weight
     # times 1 / sigma: the gradient of a quotient makes three more tensors as large as W and takes 1.7 times as long
-    return layer.weight * (1.0 / sigma(layer))
+    return W * (1.0 / sigma(layer))
 
 
 @torch.no_grad()
@@ -41,12 +42,14 @@ def sigma(layer: Any) -> Tensor:
     They are constants, so that d sigma / dW = u v^T, and for g = dL/dW_SN: dL/dW = (g - <g, W_SN> u v^T) / sigma (paper eq. 12).
     """
     W, u, v = matrix(layer, layer.weight), layer.u.clone(), layer.v.clone()  # copies, which no later iteration changes
-    return u @ (W @ v)
+    value: Tensor = u @ (W @ v)
+    return value
 
 
 def unit(x: Tensor) -> Tensor:
     """x / |x|."""
-    return x / torch.linalg.vector_norm(x)
+    norm: Tensor = torch.linalg.vector_norm(x)
+    return x / norm
 
 
 WARMUP_ITERATIONS = 100

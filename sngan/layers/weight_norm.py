@@ -51,4 +51,5 @@ def _lengths(layer: nn.Module) -> Tensor:
     """|w| of each row, with the weight's number of dimensions: [out, 1, 1, 1], for a transposed convolution [1, out, 1, 1]."""
     weight = layer.get_parameter("weight")
     row = 1 if isinstance(layer, TRANSPOSED) else 0
-    return torch.linalg.vector_norm(weight, dim=[d for d in range(weight.dim()) if d != row], keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(weight, dim=[d for d in range(weight.dim()) if d != row], keepdim=True)
+    return lengths

@@ -24,5 +24,5 @@ class GradientPenalty(Regularizer):
     def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         epsilon = batch.epsilon.view(-1, 1, 1, 1)
         x = epsilon * batch.x_real + (1.0 - epsilon) * batch.x_fake  # [N, C, H, W]
-        slopes = torch.linalg.vector_norm(input_gradient(D, weights, x, batch.y_real), dim=1)  # [N]
+        slopes: Tensor = torch.linalg.vector_norm(input_gradient(D, weights, x, batch.y_real), dim=1)  # [N]
         return self.weight * (slopes - 1.0).square().mean()

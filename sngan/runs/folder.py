@@ -136,7 +136,7 @@ class RunFolder:
         """The seconds of all sessions so far; also written to run.json, so that a kill loses no more of them than of the training."""
         self._sessions[-1]["seconds"] = round(time.monotonic() - self._started, 3)
         write_json(self.path / "run.json", {"sessions": self._sessions}, sealed=True)
-        return round(sum(session.get("seconds", 0.0) for session in self._sessions), 3)
+        return round(sum(float(session.get("seconds", 0.0)) for session in self._sessions), 3)
 
     def close(self) -> None:
         """Releases the folder for other processes. Removes what opening it created, if the run did not begin."""

@@ -17,7 +17,8 @@ def grid(images: Tensor, columns: int) -> Tensor:
     """Images uint8 [N, C, H, W] side by side, `columns` a row: uint8 [3, H', W'] on the CPU."""
     from torchvision.utils import make_grid
 
-    return make_grid(images.cpu(), nrow=columns, padding=PADDING, pad_value=255)
+    laid_out: Tensor = make_grid(images.cpu(), nrow=columns, padding=PADDING, pad_value=255)
+    return laid_out
 
 
 def write_png(image: Tensor, path: Path) -> None:

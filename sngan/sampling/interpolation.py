@@ -19,7 +19,9 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     angle = torch.atan2(across.norm(), u @ v)
     across = across / across.norm().clamp_min(torch.finfo(torch.float64).tiny)
     direction = torch.cos(t * angle) * u + torch.sin(t * angle) * across  # [T, Z]
-    return (((1.0 - t) * start.norm() + t * end.norm()) * direction).to(a.dtype)
+    norm = (1.0 - t) * start.norm() + t * end.norm()  # [T, 1]
+    points: Tensor = norm * direction
+    return points.to(a.dtype)
 
 
 def loop(keys: Tensor, frames: int) -> Tensor:

@@ -51,4 +51,5 @@ def truncated(z: Tensor, psi: float) -> Tensor:
     """
     z, limit = z.double(), torch.tensor(psi, dtype=torch.float64)
     below = torch.special.ndtr(-limit)
-    return torch.special.ndtri(below + (1.0 - 2.0 * below) * torch.special.ndtr(z)).clamp(-limit, limit).float()
+    inside: Tensor = torch.special.ndtri(below + (1.0 - 2.0 * below) * torch.special.ndtr(z))
+    return inside.clamp(-limit, limit).float()
