@@ -1,4 +1,4 @@
-"""Ways through the space of latents."""
+"""Paths through the space of latents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Points [T, Z] on the way from a latent a [Z] to b [Z], at t [T] in [0, 1].
+    """Points [T, Z] on the path from a latent a [Z] to b [Z], at t [T] in [0, 1].
 
     The direction turns on a great circle at constant angular speed (Shoemake 1985), while the norm goes linearly from |a| to |b|. Latents
     N(0, I) lie near the sphere of radius sqrt(Z), which a straight line between them would leave (White 2016, arXiv 1609.04468).
@@ -25,6 +25,6 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def loop(keys: Tensor, frames: int) -> Tensor:
-    """A closed way [K * frames, Z] through key latents [K, Z]: key k is its point k * frames, and the last leg leads back to the first key."""
+    """A closed path [K * frames, Z] through latents `keys` [K, Z]: point k * frames is key k, and after the last key it returns to the first."""
     t = torch.arange(frames) / frames
     return torch.cat([slerp(a, b, t) for a, b in zip(keys, keys.roll(-1, dims=0), strict=True)])

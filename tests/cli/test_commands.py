@@ -78,14 +78,17 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "hydra/launcher=joblib"], "hydra/launcher=joblib is for sweeps: add -m"),
         (["train", "-m", "hydra/launcher=job"], "hydra/launcher=job: no such choice; did you mean joblib?"),
         (["train", "-m", "hydra.launcher.n_jobs=2"], "hydra.launcher.n_jobs: no such key of this launcher"),
-        (["train", "-m", "seed=interval(0,1)"], "interval(…) is something to search in: add hydra/sweeper=optuna"),
+        (["train", "-m", "seed=interval(0,1)"], "interval(…) is for a search: add hydra/sweeper=optuna"),
         (["train", "-m", "hydra/sweeper=optuna", "seed=1"], "nothing to search over"),
-        (["train", "-m", "sweep=search", "protocol=none"], "looks for the best quick score, and protocol=none takes none"),
-        (["train", "-m", "sweep=search", "evaluate_every=0"], "looks for the best quick score, and evaluate_every=0 takes none"),
+        (["train", "-m", "sweep=search", "protocol=none"], "looks for the best quick score, and with protocol=none there is none"),
+        (
+            ["train", "-m", "sweep=search", "evaluate_every=0"],
+            "looks for the best quick score, and with evaluate_every=0 there is none",
+        ),
         (["train", "-m", "sweep=search", "hydra.sweeper.n_trials=many"], "hydra.sweeper.n_trials=many: input should be a whole"),
         (["train", "device=cuda:x"], "device=cuda:x: input should be auto, cpu, cuda, cuda:N for the GPU of that number, or mps"),
         (["train", "protocol=null"], "a group takes the name of a choice"),
-        (["train", "~run_dir"], "run_dir: this key cannot be left out"),
+        (["train", "~run_dir"], "run_dir: this key cannot be removed"),
         (["train", "~plugins"], "plugins is missing"),
         (["train", "plugins=[1]"], "plugins"),
         (["train", "seed=99999999999999999999999"], "seed=99999999999999999999999"),
@@ -283,7 +286,7 @@ def test_a_run_with_a_plugins_loss_can_be_sampled_without_it(monkeypatch: pytest
 def test_pictures_of_a_larger_set_are_not_mixed_with_new_ones(trained: Path, capsys: Capture) -> None:
     assert main(["sample", f"run={trained}", "n=4", "out=pictures"]) == 0
     assert main(["sample", f"run={trained}", "n=2", "out=pictures"]) == 2
-    assert "out=pictures holds pictures of another set (00002.png" in capsys.readouterr().err
+    assert "out=pictures holds other pictures (00002.png" in capsys.readouterr().err
 
 
 def test_the_run_folder_is_named_from_the_config(capsys: Capture) -> None:

@@ -88,7 +88,7 @@ def test_the_table_shows_the_scores_under_their_full_names_beside_those_of_real_
     lines = capsys.readouterr().out.splitlines()
     record = read_lines(run / "metrics.jsonl")[-1]
     assert lines[0] == "step 6, ema weights, batch norm recalibrated over 2 batches of 8"
-    for title, scores, where in (("", record["scores"], 1), ("16 real test images score", record["floor"]["scores"], 6)):
+    for title, scores, where in (("", record["scores"], 1), ("real-data baseline, 16 test images", record["floor"]["scores"], 6)):
         assert len(scores) == 5
         assert title in lines[where]
         for name, value in scores.items():
@@ -129,7 +129,7 @@ def test_all_checkpoints_give_a_table_with_the_best_marked_and_a_curve(run: Path
     assert lines[0].split()[1:] == list(records[0]["scores"])
     distances = [record["scores"]["fd_16_shapes-train_small_resnet"] for record in records]
     assert [line.split()[1].endswith("*") for line in lines[1:4]] == [value == min(distances) for value in distances]
-    assert lines[-2].startswith("16 real test images: fd_16_shapes-train_small_resnet ")
+    assert lines[-2].startswith("real-data baseline, 16 test images: fd_16_shapes-train_small_resnet ")
     path = Path(lines[-1].removeprefix("curve: "))
     assert path == run / "scores-quick-ema.png"
     with Image.open(path) as curve:
