@@ -26,7 +26,7 @@ class ImageSpec:
 
 
 def game_spec(spec: ImageSpec, *, conditional: bool) -> ImageSpec:
-    """The spec that the networks are built for: without classes unless the game is conditional; `UserError` if it is and there are no labels."""
+    """The spec that the networks are built for: without classes unless `conditional`; `UserError` if labels are needed and there are none."""
     if not conditional:
         return replace(spec, n_classes=0)
     if not spec.n_classes:

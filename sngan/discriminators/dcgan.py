@@ -42,5 +42,5 @@ class DCGANDiscriminator(nn.Module):
         return logits.flatten()
 
     def bound(self, norms: Mapping[str, float]) -> float:
-        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations."""
+        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; valid if activations are not normalised."""
         return bound_of_chain(self, norms)

@@ -14,7 +14,7 @@ from sngan.layers.normalized import Network, Normalized, Scale
 
 
 class WeightNorm(Normalized[Network]):
-    """`network` with each row w of each weight, all that makes one output, used as `scale` * w / |w|.
+    """`network` with each row w of each weight (the weights of one output) used as `scale` * w / |w|.
 
     With scale 1 the rows have length 1, which is how the paper compares it (section 3). `scale="learned"` is the original form: each
     layer gets a parameter `gamma` [out] that starts at the rows' lengths, so that the network starts as it would without the norm.

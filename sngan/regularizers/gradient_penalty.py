@@ -15,7 +15,7 @@ from sngan.regularizers.regularizer import Batch, Regularizer, input_gradient
 class GradientPenalty(Regularizer):
     """weight * E[(|grad D(x)| - 1)^2] at x = epsilon * x_real + (1 - epsilon) * x_fake, epsilon uniform in [0, 1) for each pair.
 
-    In a conditional game x has the label of its real image. With the Wasserstein loss this is WGAN-GP, with BCE the paper's GAN-GP.
+    With classes, x has the label of its real image. With the Wasserstein loss this is WGAN-GP, with BCE the paper's GAN-GP.
     """
 
     def __init__(self, *, weight: PositiveFloat):

@@ -89,7 +89,7 @@ def test_a_variant_has_all_that_those_before_it_have(kind: str, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["variants=[warp_drive]"], "variants=warp_drive: none of this device is called so"),
+        (["variants=[warp_drive]"], "variants=warp_drive: no variant of this device has this name"),
         (["discriminator.normalization=none"], "spectral norm as the paper has it"),
         (["regularizer=r1"], "neither regularizer nor weight_clip"),
         (["rounds=0"], "rounds=0"),

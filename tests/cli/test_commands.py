@@ -112,10 +112,10 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "weight_clip=0", "discriminator.normalization=none"], "weight_clip=0: input should be greater than 0"),
         (["train", "discriminator.scale=0"], "discriminator.scale=0: input should be a number greater than 0, or learned"),
         (["train", "discriminator.scale=free"], "discriminator.scale=free: input should be a number greater than 0, or learned"),
-        (["train", "discriminator.exclude=[conv]"], "discriminator.exclude=conv: no layer is called so; the layers are convs.0, "),
+        (["train", "discriminator.exclude=[conv]"], "discriminator.exclude=conv: no layer has this name; the layers are convs.0, "),
         (["train", "discriminator.power_iterations=0"], "discriminator.power_iterations=0: input should be greater than 0"),
         (["train", "g_batch=1"], "g_batch=1: input should be greater than or equal to 2"),
-        (["train", "precision=tf32", "device=cpu"], "precision=tf32 is arithmetic of NVIDIA GPUs"),
+        (["train", "precision=tf32", "device=cpu"], "precision=tf32 needs an NVIDIA GPU"),
         (
             ["train", "extractor=inception", "quick.splits=500", "quick.n=100"],
             "quick.splits=500: there are only quick.n=100 samples",

@@ -272,7 +272,7 @@ def test_images_of_another_size_are_refused(run: Path) -> None:
 def test_a_folder_has_no_test_images_to_compare_with(run: Path) -> None:
     Image.new("L", (32, 32)).save("a.png")
     with pytest.raises(
-        UserError, match=r"against=\. has no test images, which protocol=small asks for; take protocol\.reference=train"
+        UserError, match=r"against=\. has no test images, which protocol=small compares with; use protocol\.reference=train"
     ):
         one(run=run, against=".", protocol={**PROTOCOL, "reference": "test"})
 

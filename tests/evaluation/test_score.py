@@ -280,7 +280,7 @@ def test_an_extractor_that_cannot_look_at_the_images_is_refused_by_the_trial(mon
 
     assert small_resnet(weights=None).label == "small_resnet"  # so that the built-in ones are registered first
     monkeypatch.setitem(registry._builders, "extractor", {**registry._builders["extractor"], "picky": picky})
-    with pytest.raises(UserError, match=r"extractor=picky cannot look at images of shapes: .*[Kk]ernel size"):
+    with pytest.raises(UserError, match=r"extractor=picky cannot extract features of images of shapes: .*[Kk]ernel size"):
         scorer(extractor="picky").trial("train")
 
 
