@@ -94,7 +94,7 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
         G, _ = prepared(G, config, request.weights)
         scored = scorer.score(G, protocol)
         if distributed.rank() == 0:
-            record = {"by": "evaluate", "generator": generator, **how, **scored, "floor": scorer.floor(protocol)}
+            record = {"by": "evaluate", "generator": generator, **how, **scored, "floor": scorer.baseline(protocol)}
             append_line(metrics, record)
             yield record
 
@@ -130,7 +130,7 @@ def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
     scored = scorer.score_images(images, protocol)
     if distributed.rank() == 0:
         # real images of the other split are the real-data baseline themselves
-        baseline = None if request.real not in (None, protocol.reference) else scorer.floor(protocol)
+        baseline = None if request.real not in (None, protocol.reference) else scorer.baseline(protocol)
         yield {"by": "evaluate", key: value, **scored, "floor": baseline}
 
 

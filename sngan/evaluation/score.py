@@ -151,7 +151,7 @@ class Scorer:
         assert len(images) >= protocol.n * protocol.draws
         return self._score(_shown(images, self._workers), protocol, {})
 
-    def floor(self, protocol: Protocol) -> dict[str, Any] | None:
+    def baseline(self, protocol: Protocol) -> dict[str, Any] | None:
         """The real-data baseline: the scores of the first n real images of the other split, or of all if there are fewer.
 
         No generator should be expected to score better with as many samples. None if there is no other split or, with a warning, if it

@@ -152,7 +152,7 @@ def test_a_signal_keeps_what_is_scored_and_the_same_command_does_the_rest(
 
     def interrupted(*args: object, **kwargs: object) -> tuple[float, float]:
         calls.append(args)
-        if len(calls) == 3:  # the first checkpoint, its floor, the second checkpoint; the others are scored in earnest
+        if len(calls) == 3:  # the first checkpoint, its real-data baseline, the second checkpoint; the others are scored in earnest
             os.kill(os.getpid(), signum)
             raise AssertionError("the signal should have ended the score")
         return inception_score(*args, **kwargs)
