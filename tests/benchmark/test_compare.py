@@ -90,7 +90,7 @@ def test_a_variant_has_all_that_those_before_it_have(kind: str, monkeypatch: pyt
     ("words", "message"),
     [
         (["variants=[warp_drive]"], "variants=warp_drive: no variant of this device has this name"),
-        (["discriminator.normalization=none"], "spectral norm as the paper has it"),
+        (["discriminator.normalization=none"], "textbook loop has the paper's spectral norm"),
         (["regularizer=r1"], "neither regularizer nor weight_clip"),
         (["rounds=0"], "rounds=0"),
         (["batch=65"], "batch=65: the textbook's loader needs as many images, and there are 64"),
