@@ -161,7 +161,7 @@ OF_PICTURES: dict[str, Column] = {
 }
 GROWTH: dict[str, tuple[str, dict[str, Column]]] = {
     "batch": (
-        "With the batch: the ResNet game at 32 px, one discriminator update a step, twice as many latents for G, float32, eager;",
+        "With the batch: the paper's ResNets at 32 px, one discriminator update a step, twice as many latents for G, float32, eager;",
         {"batch": lambda r: digits(r["size"]), **OF_STEPS},
     ),
     "resolution": (

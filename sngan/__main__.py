@@ -59,7 +59,8 @@ def _run(command: str, words: list[str]) -> int:
             from sngan.cli import help as manual
 
             return manual.main(command, words)
-        return import_module(f"sngan.cli.{command}").main(words)
+        code: int = import_module(f"sngan.cli.{command}").main(words)
+        return code
     except UserError as error:
         print(f"sngan: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""The typed schema of a training run, checked once, with errors that name the key; other requests stand in their rooms (`request.py`).
+"""The typed schema of a training run, checked once, with errors that name the key. Requests of other commands are in `request.py` of their folders.
 
 Hydra composes `configs/`; `sngan.cli` hands the result to `parse`. The values, and so the defaults, live in the YAML files; the types
 and the ranges live here and, for the options of a component, in the signature of its builder (`sngan.registry`).
@@ -131,11 +131,20 @@ class EMA(Section):
     """Batches of fresh samples from which G_ema's batch-norm statistics are measured before it is scored or shown; 0 keeps G's."""
 
 
+Interval = NonNegativeInt
+"""Steps from one action to the next; 0: never (`due`)."""
+
+
+def due(step: int, every: int) -> bool:
+    """Whether an action with this interval is due after `step` steps."""
+    return every > 0 and step % every == 0
+
+
 class Keep(Section):
-    """Which checkpoints stay: the last `last`, every `every` steps one for good (0: none), and the best by the quick score."""
+    """Which checkpoints stay: the last `last`, one every `every` steps, which is never removed (0: none), and the best by the quick score."""
 
     last: PositiveInt
-    every: NonNegativeInt
+    every: Interval
 
 
 Rounding = Literal["inverse", "nearest", "truncate"]
@@ -153,14 +162,14 @@ class Protocol(Section):
     reference: Literal["train", "test"]
     """The split of real images to compare with."""
     n_reference: Annotated[int, Field(ge=2)] | None
-    """The number of its images, from the first on; null: all."""
+    """The number of real images, from the first on; null: all."""
     metrics: Annotated[tuple[Literal["fid", "is", "kid", "precision_recall"], ...], Field(min_length=1)]
     splits: PositiveInt
     """Parts into which the samples of a draw are split for the Inception score."""
     n_precision_recall: Annotated[int, Field(ge=4)]
-    """The most samples and real images, from the first on, for precision and recall, whose cost grows with the square of it."""
+    """The most samples and real images, from the first on, for precision and recall, whose cost grows with the square of this number."""
     rounding: Literal["auto"] | Rounding
-    """How samples are rounded to 256 levels; auto: the inverse of the scaling of the run's real images. Records say which it was."""
+    """How samples are rounded to 256 levels; auto: the inverse of the scaling of the run's real images. Records name the rounding that was used."""
     seed: Seed
     """The seed of the samples' latents."""
 
@@ -195,10 +204,10 @@ class Config(Section):
     engine: Literal["auto", "eager", "compile", "graph", "compiled_graph"]
     """How a training step is run: as written, with compiled networks, as one CUDA graph, or as one graph of compiled networks."""
 
-    log_every: NonNegativeInt
-    sample_every: NonNegativeInt
-    save_every: NonNegativeInt
-    evaluate_every: NonNegativeInt
+    log_every: Interval
+    sample_every: Interval
+    save_every: Interval
+    evaluate_every: Interval
     keep: Keep
     resume: Literal["auto", "never", "force"]
     on_nan: Literal["stop", "rollback"]

@@ -18,7 +18,7 @@ from sngan.regularizers.regularizer import Regularizer
 def build_networks(config: Config, spec: ImageSpec) -> tuple[Normalized[Generator], Normalized[nn.Module]]:
     """G and D for these images, on the CPU, with initial weights that depend on `config.seed` alone.
 
-    Raises `UserError` if they cannot be built for this image size, or not normalised as asked.
+    Raises `UserError` if they cannot be built for this image size or normalised in this way.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

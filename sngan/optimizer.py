@@ -1,7 +1,7 @@
 """The only place where gradients and moments meet an optimiser, because their memory layouts must agree.
 
-Fused kernels walk raw memory. A gradient or a moment in another memory order than its parameter's would be applied permuted, without a
-word on a CPU, and is refused on a GPU; one of another shape would be read and written past its end. Both are made to fit, or refused, here.
+Fused kernels walk raw memory. A gradient or a moment in another memory order than its parameter's would be applied permuted: silently
+on a CPU, while a GPU refuses it; one of another shape would be read and written past its end. Both are made to fit, or refused, here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimi
 def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, Any]]) -> None:
     """Gives an optimiser the `state_dict()["state"]` of another one for the same parameters: all of them, or none before the first step.
 
-    Raises `ValueError` for moments of other parameters, of another shape or type, missing ones, and what is no moment.
+    Raises `ValueError` for moments of other parameters, of another shape or type, and for what is missing or no moment.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if moments and sorted(moments) != list(range(len(parameters))):
@@ -55,7 +55,7 @@ def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapp
 
 
 def laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """`tensor` in the memory order of `parameter`; itself where it is so already, else a copy.
+    """`tensor` in the memory order of `parameter`: itself if it has that order, else a copy.
 
     `torch.autograd.grad` gives a gradient in whatever order its last operation made it: a penalty's double backward makes contiguous ones
     for channels_last weights. (Autograd's own rule, that a gradient is laid out as its parameter, binds `backward` alone.)
@@ -67,7 +67,7 @@ def laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
 
 
 def _strides(tensor: Tensor) -> list[int]:
-    """Those that matter: along a dimension of one entry nothing is ever stepped."""
+    """The strides of dimensions of more than one entry; the others do not matter."""
     return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
 
 

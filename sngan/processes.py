@@ -1,5 +1,5 @@
-"""What each system does in its own way: asking whether a process is there and that it end, opening files that are files and having the
-disk hold them, output to nowhere, the size of the memory."""
+"""What differs between operating systems: whether a process runs and how it is asked to end, how files are opened and flushed, how output
+is dropped, how large the memory is."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ask_to_end(pid: int) -> None:
 
 
 def to_nowhere(descriptor: int) -> None:
-    """Lets what is written to a descriptor from now on go to the null device."""
+    """Sends what is written to a descriptor from now on to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)

@@ -1,4 +1,4 @@
-"""What made a number: the software, and the content of files."""
+"""Where a number comes from: versions of the software, hashes of files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit that the checkout is at, with a + where files differ from it; None where the package is not in a checkout."""
+    """The commit of the checkout, with a + if files differ from it; None if the package is not in a checkout."""
     folder = Path(__file__).parent
     try:
         known = subprocess.run(

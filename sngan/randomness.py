@@ -1,6 +1,6 @@
-"""Randomness that is counted, not carried: every random number is a function of integers that say where it is used.
+"""Every random number is a function of integers that say where it is used; no generator is carried from step to step.
 
-No generator outlives the call it was made for, so nothing depends on who else drew a number, and a resumed run needs no state.
+So nothing depends on what else has used random numbers, and a resumed run needs no state of generators.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ INTERPOLATE = 7
 
 
 def generator(device: torch.device | str, *key: int) -> torch.Generator:
-    """A fresh generator on the device, seeded by the key: by custom (seed, stream, rank, step), the stream being one of the above.
+    """A fresh generator on the device, seeded by the key, usually (seed, stream, rank, step) with one of the streams above.
 
     The generator's seed is 63 bits of BLAKE2b over the key written in decimal, so that neighbouring keys give unrelated numbers.
-    Torch's CPU generator uses 32 of them only: some pairs of keys in a run of millions will share their numbers, which is harmless.
+    Torch's CPU generator uses only 32 of them: in a run of millions of keys some pairs share their numbers, which is harmless.
     """
     text = " ".join(f"{part:d}" for part in key)
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()

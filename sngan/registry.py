@@ -76,7 +76,9 @@ def check(group: str, component: Component) -> dict[str, Any]:
 
     if component.name not in names(group):
         known = nearest(component.name, names(group))
-        raise UserError(f"{group}.name={component.name}: no such {group}; {known}; one's own are registered by plugins=[MODULE]")
+        raise UserError(
+            f"{group}.name={component.name}: no such {group}; {known}; names of your own are registered by plugins=[MODULE]"
+        )
     schema = _options_schema(group, component.name)
     try:
         # through JSON, where strict still reads a list as a tuple, a string as a path and an int as a float
@@ -87,7 +89,7 @@ def check(group: str, component: Component) -> dict[str, Any]:
 
 
 def build(group: str, component: Component, *context: Any) -> Any:
-    """What the named builder makes of `context` and the component's options. Raises `UserError` as `check` does."""
+    """The object that the named builder makes from `context` and the component's options. Raises `UserError` as `check` does."""
     options = check(group, component)
     builder = _builders[group][component.name]
     try:

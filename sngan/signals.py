@@ -16,7 +16,7 @@ ECHO = 1.0
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop; not an `Exception`, so that nothing between here and the door takes it for a failure."""
+    """The run was asked to stop. Not an `Exception`, so that no handler of failures catches it."""
 
     def __init__(self, signum: int):
         super().__init__(signal.Signals(signum).name)
@@ -24,7 +24,7 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """Listens for SIGINT and SIGTERM while it is entered; the first one is remembered, a second one, no echo of it, interrupts at once."""
+    """Inside, the first SIGINT or SIGTERM is remembered, and a second one that is not its echo interrupts at once."""
 
     signum: int | None = None
     _since = 0.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from sngan import Config, UserError
-from sngan.config import parse
+from sngan.config import due, parse
 
 Tiny = Callable[..., Config]
 
@@ -55,3 +55,8 @@ def test_faults_are_one_line_that_names_the_key(tiny: Tiny, changes: dict[str, o
 def test_options_of_components_are_checked_with_the_config(tiny: Tiny) -> None:
     with pytest.raises(UserError, match=r"loss\.saturating=3"):
         parse(Config, values(tiny, loss={"name": "bce", "saturating": 3}))
+
+
+def test_due_at_every_multiple_and_an_interval_of_0_never() -> None:
+    assert [step for step in range(7) if due(step, 3)] == [0, 3, 6]
+    assert not any(due(step, 0) for step in range(7))

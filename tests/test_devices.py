@@ -8,7 +8,7 @@ from sngan import UserError, devices
 
 @pytest.fixture
 def two_cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
-    """A machine with two cards; the list holds which became the current one. Where there is a real one, test_engine.py trains on it."""
+    """A machine with two GPUs; the list holds which became the current one. Where there is a real one, test_engine.py trains on it."""
     current: list[torch.device] = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
@@ -18,17 +18,17 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
 
 
 @pytest.mark.parametrize(("asked", "number"), [("auto", 0), ("cuda", 0), ("cuda:1", 1)])
-def test_a_card_is_chosen_by_number_and_becomes_the_current_one(asked: str, number: int, two_cards: list[torch.device]) -> None:
+def test_a_gpu_is_chosen_by_number_and_becomes_the_current_one(asked: str, number: int, two_cards: list[torch.device]) -> None:
     assert devices.resolve(asked) == torch.device("cuda", number)
     assert two_cards == [torch.device("cuda", number)]
 
 
-def test_a_card_that_is_not_there_is_refused(two_cards: list[torch.device]) -> None:
+def test_a_gpu_that_is_not_there_is_refused(two_cards: list[torch.device]) -> None:
     with pytest.raises(UserError, match="device=cuda:2: there are GPUs 0 to 1"):
         devices.resolve("cuda:2")
 
 
-def test_each_rank_has_the_card_of_its_number_and_no_other(two_cards: list[torch.device], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_rank_has_the_gpu_of_its_number_and_no_other(two_cards: list[torch.device], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert devices.resolve("auto") == torch.device("cuda", 1)

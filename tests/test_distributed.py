@@ -56,7 +56,7 @@ def test_ranks_see_different_images_and_latents_and_end_with_the_same_weights(
     assert first["latents"] != second["latents"]
     assert first["reals"] != second["reals"]
     assert first["weights"] == second["weights"]
-    assert first["players"] == second["players"]  # u, v and gamma among them
+    assert first["networks"] == second["networks"]  # u, v and gamma among them
 
 
 def test_no_number_of_a_step_is_given_to_both_ranks(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:

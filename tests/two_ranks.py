@@ -61,10 +61,10 @@ def stops() -> list[bool]:
         return [request.requested(step) for step in (1, 19, 20, 21, 40)]
 
 
-def digest(player: Normalized[torch.nn.Module]) -> str:
+def digest(network: Normalized[torch.nn.Module]) -> str:
     """Of every parameter, u, v and gamma; batch-norm statistics are each rank's own."""
-    tensors = [t for name, t in sorted(player.state_dict().items()) if "running" not in name and "num_batches" not in name]
-    assert any(name.endswith(".u") for name in player.state_dict())
+    tensors = [t for name, t in sorted(network.state_dict().items()) if "running" not in name and "num_batches" not in name]
+    assert any(name.endswith(".u") for name in network.state_dict())
     return hashlib.sha256(b"".join(t.detach().contiguous().numpy().tobytes() for t in tensors)).hexdigest()
 
 
@@ -95,7 +95,7 @@ if __name__ == "__main__":
         said = {
             "numbers": numbers(),
             "stops": stops(),
-            "players": [digest(states[-1].G), digest(states[-1].D)],
+            "networks": [digest(states[-1].G), digest(states[-1].D)],
             "gradients": [g.flatten().tolist() for g in gradients],
             "weight": module.weight.flatten().tolist(),
             "any": distributed.any_rank(rank == 1),

@@ -1,4 +1,4 @@
-"""What test_direction.py starts with torchrun: each rank plays some games on inputs of its own and leaves its weights."""
+"""What test_direction.py starts with torchrun: each rank trains some games on inputs of its own and leaves its weights."""
 
 from __future__ import annotations
 

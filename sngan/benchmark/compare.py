@@ -29,7 +29,7 @@ SHORTEST_S = 0.3
 
 
 def benchmark(request: Benchmark) -> Iterator[Record]:
-    """Yields a record for each variant, in the order of the ladder:
+    """Yields a record for each variant, in order:
 
         name, adds, engine, precision
         seconds, images_per_s    of a step, the median of `rounds` timings; real images that D sees per second
@@ -81,18 +81,20 @@ def _check(request: Benchmark) -> None:
     D = request.discriminator
     if (D.normalization, D.scale, D.iterate_per, D.power_iterations, list(D.exclude)) != ("spectral", 1.0, "update", 1, []):
         raise UserError(
-            "the benchmark's textbook has spectral norm as the paper has it; leave discriminator.normalization, scale, exclude, iterate_per "
+            "the benchmark's textbook loop has the paper's spectral norm; leave discriminator.normalization, scale, exclude, iterate_per "
             "and power_iterations as they are"
         )
     if request.regularizer.name != "none" or request.weight_clip:
-        raise UserError("the benchmark's textbook has neither regularizer nor weight_clip; use regularizer=none weight_clip=null")
+        raise UserError(
+            "the benchmark's textbook loop has neither regularizer nor weight_clip; use regularizer=none weight_clip=null"
+        )
 
 
 def _chosen(request: Benchmark, variants: list[Variant]) -> list[Variant]:
     names = [variant.name for variant in variants]
     for name in request.variants:
         if name not in names:
-            raise UserError(f"variants={name}: none of this device is called so; {nearest(name, names)}")
+            raise UserError(f"variants={name}: no variant of this device has this name; {nearest(name, names)}")
     return [variant for variant in variants if not request.variants or variant.name in request.variants]
 
 

@@ -87,7 +87,8 @@ def kernel_calls(step: Callable[[], object], device: torch.device, *, compiled: 
         return sum(not name.startswith(("Memcpy", "Memset")) for name in on_device)
     if compiled:
         return None
-    with _CountOperations() as count:  # type: ignore[no-untyped-call]
+    count = _CountOperations()  # type: ignore[no-untyped-call]
+    with count:
         step()
     return count.n
 

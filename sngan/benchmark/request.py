@@ -11,7 +11,7 @@ from sngan.config import Config
 
 
 class Benchmark(Config):
-    """The request of `sngan benchmark`: a game, and how it is timed."""
+    """The request of `sngan benchmark`: a run's networks, loss and data, and how its training step is timed."""
 
     rounds: Annotated[int, Field(ge=1, le=1000)]
     """Timings of each variant, in turn with the others."""

@@ -1,4 +1,4 @@
-"""The ladder of variants: the textbook's loop, then one more technique at each rung."""
+"""The variants in their order: the textbook's loop, then one more technique in each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a composed DictConfig to the typed config; nothing behind it knows hydra."""
+"""From Hydra's composed config to the typed one; no other part of the package but cli/ knows Hydra."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def import_plugin(module: str) -> None:
         importlib.import_module(module)
     except Exception as error:  # a plugin is foreign code and may raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UserError(f"plugins={module}: {reason}; it must be a module that can be imported from here") from None
+        raise UserError(f"plugins={module}: {reason}; give a module that can be imported from this folder") from None
     finally:
         sys.path.pop(0)
 

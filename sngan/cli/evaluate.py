@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     try:
         return run("evaluate", _evaluate, argv)
     except Interrupted as stop:
-        print(f"sngan: interrupted by {stop}; what is scored is recorded", file=sys.stderr)
+        print(f"sngan: interrupted by {stop}; the scores taken so far are recorded", file=sys.stderr)
         return 128 + stop.signum
 
 
@@ -60,7 +60,7 @@ def table(record: Record) -> str:
     lines += _rows(record["scores"], record["deviations"], protocol)
     baseline = record.get("floor")
     if baseline:
-        lines.append(f"{baseline['n']} real {baseline['split']} images score")
+        lines.append(f"real-data baseline, {baseline['n']} {baseline['split']} images")
         lines += _rows(baseline["scores"], baseline["deviations"], {**protocol, "draws": 1})
     lines += [
         f"  {made}; reference: {reference['n']} {reference['split']} images of {reference['data']}, sha256 {reference['sha256'][:16]}…",
@@ -82,7 +82,8 @@ def steps_table(records: list[Record]) -> str:
     baseline = records[-1].get("floor")
     if baseline:
         lines.append(
-            f"{baseline['n']} real {baseline['split']} images: " + "  ".join(f"{k} {v:.6g}" for k, v in baseline["scores"].items())
+            f"real-data baseline, {baseline['n']} {baseline['split']} images: "
+            + "  ".join(f"{k} {v:.6g}" for k, v in baseline["scores"].items())
         )
     return "\n".join(lines)
 
@@ -107,7 +108,7 @@ def _rows(scores: dict[str, float], deviations: dict[str, float], protocol: dict
 
 
 def _parts(name: str, protocol: dict[str, Any]) -> str:
-    """What a deviation is taken over."""
+    """The parts over which a deviation is taken."""
     if protocol["draws"] > 1:
         return f"{protocol['draws']} draws"
     return "random subsets" if name.startswith(("kid_", "kd_")) else f"{protocol['splits']} splits"
@@ -120,7 +121,7 @@ def _times(protocol: dict[str, Any]) -> str:
 def _curve(records: list[Record], request: Evaluate) -> Path:
     """Draws the scores against the steps, in the run's folder.
 
-    Beside them stands what as many real images score; fewer would score too badly to compare.
+    The real-data baseline is drawn if it is of as many images; fewer images have larger distances, which do not compare.
     """
     assert request.run is not None
     path = request.run / f"scores-{records[0]['protocol']['name']}-{request.weights}.png"

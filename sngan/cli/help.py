@@ -1,4 +1,4 @@
-"""`sngan COMMAND --help [KEY]`: the groups and keys of a command, as it would compose them, with what the YAML files of configs/ say of each."""
+"""`sngan COMMAND --help [KEY]`: the groups and keys of a command with their values, and the comments on them in the YAML files of configs/."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from sngan.cli.hydra_app import configs, overrides_first, readable_errors
 from sngan.errors import UserError
+from sngan.keys import flat
 
 HELP_FLAGS = {"--help", "-h"}
 WIDTH, HEIGHT = 100, 40
@@ -55,7 +56,7 @@ class Notes:
 
 @cache  # help asks for a file once for each of its keys
 def notes(file: Path) -> Notes:
-    """Reads the comments of a YAML file that is written as those of configs/ are: a key a line, indented by spaces."""
+    """The comments of a YAML file with one key on each line, indented by spaces, as all files of configs/ are written."""
     header: list[str] = []
     above, keys = "", dict[str, str]()
     parents: list[tuple[int, str]] = []
@@ -83,11 +84,11 @@ class Manual:
     chosen: Mapping[str, str | None]
     """The choice of each group, such as `loss` or `protocol@quick`."""
     folders: Sequence[Path]
-    """Where YAML files are looked for: one's own --config-dir, and configs/."""
+    """The folders of YAML files, in order of search: those of --config-dir, then configs/."""
 
     @classmethod
     def of(cls, command: str, overrides: Sequence[str], flags: Sequence[str]) -> Manual:
-        """Composes the command's config; of a sweep, which has no single one, that of the defaults."""
+        """Composes the command's config; for a sweep, which has several, the default one."""
         own = [Path(flags[i + 1]).absolute() for i, flag in enumerate(flags) if flag == "--config-dir"]
         for folder in own:
             if not folder.is_dir():
@@ -110,7 +111,7 @@ class Manual:
         return self.text.splitlines()
 
     def screen(self) -> list[str]:
-        """Help that fits a screen: as much of all keys' meaning as there is room for."""
+        """Help that fits a screen: the comments on all keys if there is room for them, else the keys alone."""
         names = [
             "groups, GROUP=CHOICE (* is what it is now):",
             *table([(group, ", ".join(self._marked(group))) for group in self.chosen]),
@@ -133,7 +134,7 @@ class Manual:
         return "\n\n".join("\n".join(page) for page in pages).splitlines()
 
     def about(self, key: str) -> list[str]:
-        """A key, a group or a section; `UserError` names the nearest where there is none."""
+        """Help on a key, a group or a section; `UserError` with the nearest names if there is no such key."""
         group = next((group for group in self.chosen if key in (group, group.split("@")[-1])), None)
         if group:
             return self._group(group)
@@ -145,7 +146,7 @@ class Manual:
         raise UserError(f"--help {key}: sngan {self.command} has no such key; {self._instead(key, keys)}")
 
     def _loose(self) -> dict[str, Any]:
-        """Keys and sections that no group makes."""
+        """Keys and sections that are not set by a group."""
         groups = {group.split("@")[-1] for group in self.chosen}
         return {key: value for key, value in self.values.items() if key not in groups}
 
@@ -183,7 +184,7 @@ class Manual:
         return meaning.replace(f"{group.split('@')[0]}.", f"{section}.")
 
     def _about_choice(self, group: str, choice: str) -> str:
-        """The comment above or beside its name; what it sets, where it has none."""
+        """The comment on a choice, above its first key or beside its name; without one, the values that it sets."""
         file = self._find(f"{group.split('@')[0]}/{choice}")
         if file is None:
             return ""
@@ -219,7 +220,7 @@ class Manual:
         return [f"{choice}*" if choice == self.chosen[group] else choice for choice in self._choices(group)]
 
     def _section_of_a_group(self, section: str) -> str | None:
-        """The group that makes a section of the config, `protocol@quick` of `quick`."""
+        """The group that sets a section of the config: `protocol@quick` for `quick`."""
         groups = (group for group, choice in self.chosen.items() if choice and group.split("@")[-1] == section)
         return next(groups, None) if isinstance(self.values.get(section), dict) else None
 
@@ -229,7 +230,7 @@ class Manual:
         return ", ".join(name for name in (next(iter(self.chosen), None), section, key) if name)
 
     def _instead(self, key: str, keys: Mapping[str, Any]) -> str:
-        """The choices of a group that would have the key, or the keys that are spelt nearly so."""
+        """A hint: the choices of the group that have the key, or the keys with the nearest names."""
         group, _, rest = key.partition(".")
         if rest and group in self.chosen:
             having = [choice for choice in self._choices(group) if any(rest in notes(f).keys for f in self._files(group, choice))]
@@ -251,7 +252,7 @@ UNBROKEN: Any = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def table(rows: Sequence[tuple[str, str]]) -> list[str]:
-    """Names, and what is said of each beside it; a long name has a line of its own."""
+    """Two columns, a name and its description; a long name has a line of its own."""
     column = min(max((len(name) for name, _ in rows), default=0), 36)
     lines: list[str] = []
     for name, said in rows:
@@ -262,14 +263,6 @@ def table(rows: Sequence[tuple[str, str]]) -> list[str]:
         wrapped = textwrap.wrap(said, WIDTH, initial_indent=beside, subsequent_indent=" " * (column + 4), **UNBROKEN)
         lines += wrapped or [f"  {name}"]
     return lines
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"optimizer": {"lr": 0.1}}` -> `{"optimizer.lr": 0.1}`."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return found
 
 
 def shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Running a command under Hydra: its overrides, flags and sweeps are Hydra's; its errors are ours."""
+"""Runs a command under Hydra, which parses overrides, flags and sweeps; its errors become `UserError`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VALUE_FLAGS = {
     "--package": (),
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
-"""Flags that take a value, and what it may be; () is anything."""
+"""Flags that take a value, and the values allowed; () allows any."""
 SHORT = {"-cd": "--config-dir", "-c": "--cfg", "-p": "--package", "-i": "--info", "-cn": "--config-name", "-cp": "--config-path"}
 
 INSTEAD = {
@@ -63,7 +63,7 @@ def configs() -> Path:
 
 
 def call_hydra(command: str, job: Callable[[DictConfig], Any], words: list[str]) -> None:
-    """Lets Hydra do what the words say, with `job` as the application; raises `UserError` for what is wrong with them."""
+    """Runs Hydra on the words of a command line with `job` as its application; raises `UserError` if they are wrong."""
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["sngan", *words]
     # Hydra prints what it catches unless this is set; with it, errors reach `readable_errors`
@@ -79,9 +79,9 @@ def call_hydra(command: str, job: Callable[[DictConfig], Any], words: list[str])
 
 
 def overrides_first(argv: list[str]) -> list[str]:
-    """The same words with flags (and their values) last, because Hydra's parser wants its overrides in one piece.
+    """The words with all flags and their values at the end, because Hydra's parser expects the overrides in one piece.
 
-    Raises `UserError` for a flag that is unknown or lacks its value, and for what has no use here.
+    Raises `UserError` for a flag that is unknown or lacks its value, and for flags and keys of Hydra's that have no use here.
     """
     overrides, flags = [], []
     words = iter(argv)
@@ -107,7 +107,7 @@ def overrides_first(argv: list[str]) -> list[str]:
 
 @contextmanager
 def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
-    """Turns what Hydra and OmegaConf raise about the user's words into `UserError`."""
+    """Turns errors of Hydra and OmegaConf about the user's words into `UserError`."""
     try:
         yield
     except MissingConfigException as error:
@@ -130,9 +130,7 @@ def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
         raise UserError(f"{error.full_key} is needed; give {error.full_key}=…") from None
     except (HydraException, OmegaConfBaseException) as error:
         if "INTERVAL_SWEEP" in str(error):
-            raise UserError(
-                "interval(…) is something to search in: add hydra/sweeper=optuna, or list values as in loss=hinge,bce"
-            ) from None
+            raise UserError("interval(…) is for a search: add hydra/sweeper=optuna, or list values as in loss=hinge,bce") from None
         raise UserError(_first_line(error)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"a config file is not YAML: {' '.join(str(error).split())}") from None
@@ -144,7 +142,7 @@ def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
 
 
 def _unknown_key(key: str, command: str, words: Sequence[str]) -> str:
-    """What to say of a key that does not exist: the keys that do, beside where it would be."""
+    """The message for a key that does not exist: the keys that exist in its place."""
     for group, choices in (("launcher", "joblib, submitit_local or submitit_slurm"), ("sweeper", "optuna")):
         if key.startswith(f"hydra.{group}."):
             return f"{key}: no such key of this {group}; choose another with hydra/{group}=…, as {choices}"
@@ -155,14 +153,14 @@ def _unknown_key(key: str, command: str, words: Sequence[str]) -> str:
     if len(parents) > 1 and parents[0] in tree and (configs() / parents[0]).is_dir():
         return f"unknown key {key}: choose one with {parents[0]}=… first; allowed: {', '.join(_choices(parents[0]))}"
     if len(parents) == 1 and parents[0] in tree:  # it exists, so it was to be removed
-        return f"{key}: this key cannot be left out"
+        return f"{key}: this key cannot be removed"
     said = f"unknown key {key}; {nearest(prefix + parents[0], (prefix + name for name in tree))}"
     group = prefix.rstrip(".")
     return said + (f"; another {group}=… has other keys" if group and (configs() / group).is_dir() else "")
 
 
 def _keys(command: str, words: Sequence[str]) -> dict[str, Any]:
-    """The command's keys, as the groups that the words choose make them (the first choice of a sweep); by default where that fails."""
+    """The command's keys with the groups that the words choose (of a sweep the first choice), or by default if those cannot be composed."""
     choices = [word.split(",")[0] for word in words if (configs() / word.split("=")[0]).is_dir()]
     for overrides in (choices, []):
         try:

@@ -18,7 +18,7 @@ def run(
 ) -> int:
     """Runs `task` on the composed config, once or for each job of a sweep, and returns the exit code: 2 after a user's mistake.
 
-    `folder` says where the task leaves what becomes of it, for a sweep to look.
+    `folder` gives the folder of a task's results, which a sweep reads when the task has ended.
     """
     words = overrides_first(argv)
     if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
@@ -45,7 +45,7 @@ def run(
 
 
 def _refuse_swept_sweeps(words: Sequence[str]) -> None:
-    """Raises `UserError` for `-m experiment=A,B` where A is a sweep itself: Hydra would leave its rows out without a word."""
+    """Raises `UserError` for `-m experiment=A,B` if A is a sweep itself, because Hydra would silently leave out its rows."""
     for word in words:
         key, _, value = word.partition("=")
         names = value.split(",")
@@ -58,7 +58,7 @@ def _refuse_swept_sweeps(words: Sequence[str]) -> None:
 
 
 def _refuse_without_sweep(words: Sequence[str]) -> None:
-    """Raises `UserError` for words that mean something in a sweep alone: Hydra would run a single job without a word."""
+    """Raises `UserError` for words that only a sweep uses, because Hydra would silently run a single job."""
     for word in words:
         if word.partition("=")[0] in ("hydra/launcher", "hydra/sweeper", "sweep"):
             raise UserError(f"{word} is for sweeps: add -m")

@@ -1,4 +1,4 @@
-"""From a run's config back to a command line that composes it."""
+"""From the config of a run back to the overrides that compose it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from sngan.cli.compose import takes_no_score
 from sngan.cli.hydra_app import configs, readable_errors
 from sngan.errors import UserError
+from sngan.keys import flat
 
 GROUPS = {
     "generator": "generator",
@@ -36,9 +37,9 @@ Flat = dict[str, Any]
 
 
 def overrides_for(config: Mapping[str, Any]) -> list[str] | None:
-    """Overrides with which `sngan train` composes this very config (but for `run_dir`), starting from the nearest experiment.
+    """Overrides with which `sngan train` composes exactly this config, except for `run_dir`, starting from the nearest experiment.
 
-    They are tried before they are given; None where none were found. The config may be a stranger's: it is compared as plain values,
+    They are tested before they are returned; None if there are none. The config may be a stranger's: it is compared as plain values,
     nothing that it names is imported, and text that OmegaConf would interpolate is not written.
     """
     wanted = _flat(config)
@@ -58,7 +59,7 @@ def overrides_for(config: Mapping[str, Any]) -> list[str] | None:
 
 @contextmanager
 def _composing() -> Iterator[None]:
-    """Hydra composes inside, also where a command that it runs is going on."""
+    """Inside, Hydra can compose configs, even within a command that it runs."""
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -70,13 +71,13 @@ def _composing() -> Iterator[None]:
 
 
 def _choices(group: str, name: Any = None) -> list[str]:
-    """A group's choices, or those that make a component of this name: composing them all would take seconds."""
+    """A group's choices or, because composing all of them takes seconds, those whose component has this name."""
     files = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((configs() / group).glob("*.yaml"))}
     return [stem for stem, content in files.items() if name is None or content.get("name", stem) == name]
 
 
 def _nearest(candidates: Sequence[list[str]], wanted: Flat) -> tuple[list[str], Flat]:
-    """The first of those whose composition differs from what is wanted in the fewest keys."""
+    """The words whose config differs from the one wanted in the fewest keys, and that config; the first of equals."""
     composed = [(words, found) for words in candidates if (found := _composed(words)) is not None]
     if not composed:
         raise UserError("no experiment could be composed")
@@ -95,14 +96,8 @@ def _composed(words: list[str]) -> Flat | None:
     return _flat(values)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Flat:
-    found: Flat = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            found |= _flat(value, f"{prefix}{key}.")
-        elif prefix + key != "run_dir":
-            found[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return found
+def _flat(values: Mapping[str, Any]) -> Flat:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in flat(values).items() if key != "run_dir"}
 
 
 def _differences(found: Flat, wanted: Flat) -> list[str]:

@@ -1,4 +1,4 @@
-"""Output whose reader may leave before its end, as `head` does."""
+"""Output into a pipe that its reader closes early, as `head` does."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, TextIO
 from sngan.processes import to_nowhere
 
 CLOSED = 128 + 13
-"""The exit code of a program whose reader has left: 128 + the number of SIGPIPE."""
+"""The exit code of a program whose output pipe was closed: 128 + the number of SIGPIPE."""
 
 
 class Output:
-    """A stream of the program that ends it quietly, with exit code `CLOSED`, when nobody reads it any more; otherwise the stream itself.
+    """A stream that behaves like `stream`, but ends the program silently with exit code `CLOSED` when its pipe is closed.
 
-    The end is a `SystemExit`: a run that is training is interrupted by it, and resumes.
+    It raises `SystemExit`, so that a run that is training saves and can be resumed.
     """
 
     def __init__(self, stream: TextIO):
@@ -40,14 +40,14 @@ class Output:
         try:
             yield
         except BrokenPipeError:
-            # what is said on the way out, and what still waits in the buffer, goes nowhere
+            # messages on the way out, and what is still in the buffer, are dropped
             to_nowhere(self._stream.fileno())
             raise SystemExit(CLOSED) from None
 
 
 @contextmanager
 def readers_may_leave() -> Iterator[None]:
-    """Inside, a reader of standard output or standard error that leaves ends the program without a traceback."""
+    """Inside, a closed pipe at standard output or standard error ends the program without a traceback."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = Output(before[0]), Output(before[1])
     try:

@@ -18,7 +18,7 @@ from sngan.report.request import Report
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command and returns the exit code. Words that are no KEY=VALUE are paths; they never pass through Hydra's grammar."""
+    """Runs the command and returns the exit code. Words without KEY= are paths, which Hydra does not parse."""
     words = overrides_first(argv)
     n = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
     paths = [word for word in words[:n] if is_path(word)]
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
 
 
 def is_path(word: str) -> bool:
-    """Whether a word names a folder, and no key: `runs/shapes`, and `a=b` where that lies there."""
+    """Whether a word is a path rather than KEY=VALUE: it has no `=`, or a file of this name exists."""
     return "=" not in word or Path(word).exists()
 
 
@@ -41,6 +41,6 @@ def _report(cfg: DictConfig, paths: list[str]) -> None:
 
 
 def command(config: Mapping[str, Any]) -> str | None:
-    """A command line that trains a run of this config again, None where there is none."""
+    """A command line that trains a run of this config, or None if there is none."""
     overrides = overrides_for(config)
     return None if overrides is None else shlex.join(["sngan", "train", *overrides])

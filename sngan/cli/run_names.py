@@ -1,4 +1,4 @@
-"""What the folder of a run is called: `runs/<name>/<variant>/seed<seed>`, where the variant is what was overridden."""
+"""The folder of a run: `runs/<name>/<variant>/seed<seed>`, where the variant names the overrides."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import Any
 
 from sngan.errors import UserError
 from sngan.files import read_json
+from sngan.keys import is_among
 from sngan.runs.folder import FREE
 
 NOT_A_VARIANT = {"seed", "experiment", "sweep", *FREE}
-"""Overrides that do not name a run's folder: they have a place of their own in its path, or do not change what is trained."""
+"""Overrides that are not part of the variant: they have a place of their own in the path, or do not change what is trained."""
 
 LONGEST = 100
 """The longest name of a variant; a longer one is cut, and gets a hash."""
 
 
 def run_dir(values: Mapping[str, Any], overrides: Sequence[str]) -> Path:
-    """The folder of a run: the one that is given, or else named from what was overridden.
+    """The folder of a run: `run_dir`, or else a name made from the overrides.
 
-    A run of other paths that end in the same name keeps its folder; this one's name has a hash then. A run that an earlier version named
-    otherwise keeps its name too.
+    If that name belongs to a run whose overrides name other paths with the same last part, a hash is added to the new one. A run that an
+    earlier version of sngan began under another name keeps it.
     """
     if values.get("run_dir"):
         return Path(values["run_dir"])
@@ -38,9 +39,9 @@ def run_dir(values: Mapping[str, Any], overrides: Sequence[str]) -> Path:
 
 
 def variant(overrides: Iterable[str], *, hashed: bool = False) -> str:
-    """A folder name for what was overridden: `loss-bce+optimizer.lr-1e-4`, `default` for nothing; of a path its last part.
+    """A folder name for overrides: `loss-bce+optimizer.lr-1e-4`, or `default` if there are none. Paths are shortened to their last part.
 
-    It has no character that would need quotes in `run=DIR`. Where it is cut, or with `hashed`, it ends in a hash of the whole.
+    It has no character that would need quotes in `run=DIR`. A name that is cut, or any with `hashed`, ends in a hash of all overrides.
     """
     named = _named(overrides)
     text = "+".join(_spelt(f"{key}={_last_part(value)}" if value else key) for key, value in sorted(named.items())) or "default"
@@ -50,7 +51,7 @@ def variant(overrides: Iterable[str], *, hashed: bool = False) -> str:
 
 
 def earlier_variant(overrides: Iterable[str]) -> str:
-    """The name that the first versions gave: whole paths, and a hash wherever anything was spelt otherwise."""
+    """The name in the first versions: with whole paths, and with a hash if a character was replaced or the name was cut."""
     free = NOT_A_VARIANT - {"data.root", "data.download"}
     named = sorted(o.lstrip("+~") for o in overrides if not _is_free(o.lstrip("+~").split("=")[0], free))
     text = "+".join(map(_spelt, named)) or "default"
@@ -66,7 +67,7 @@ def _named(overrides: Iterable[str]) -> dict[str, str]:
 
 
 def _is_of_other_paths(folder: Path, values: Mapping[str, Any], overrides: Iterable[str]) -> bool:
-    """Whether the runs there, of whatever seed, were given other paths than these values have."""
+    """Whether a run in the folder, of any seed, was given other paths than these values hold."""
     keys = [key for key, value in _named(overrides).items() if _last_part(value) != _unquoted(value)]
     if not keys:
         return False
@@ -74,7 +75,7 @@ def _is_of_other_paths(folder: Path, values: Mapping[str, Any], overrides: Itera
         try:
             before = read_json(file) or {}
         except UserError:
-            continue  # of what is wrong with it, the run speaks
+            continue  # the run itself reports what is wrong with it
         if any(_value(before, key) != _value(values, key) for key in keys):
             return True
     return False
@@ -105,5 +106,4 @@ def _hash(words: Iterable[str]) -> str:
 
 
 def _is_free(key: str, free: set[str]) -> bool:
-    group = key.split("@")[-1]
-    return any(group == each or group.startswith(f"{each}.") for each in free)
+    return is_among(key.split("@")[-1], free)

@@ -1,4 +1,4 @@
-"""`sngan sample`: what a checkpoint makes, as pictures and films."""
+"""`sngan sample`: writes samples of a checkpoint as pictures and films."""
 
 from __future__ import annotations
 

@@ -28,13 +28,14 @@ def main(argv: list[str]) -> int:
 
 
 def _train(cfg: DictConfig) -> float | None:
-    """Gives the best quick score of the run, by the first metric, for a sweeper that searches; None without scores."""
+    """Trains and returns the best quick score, by the protocol's first metric, for a sweeper that searches; None without scores."""
     overrides = HydraConfig.get().overrides.task
     config = train_config(cfg, overrides)
     name = config.run_dir.parent.name
     if cfg.run_dir is None and name == earlier_variant(overrides) != variant(overrides) and os.environ.get("RANK", "0") == "0":
         print(
-            f"{config.run_dir} has the name of an earlier version, which is kept; it would be {variant(overrides)} now", flush=True
+            f"{config.run_dir} was named by an earlier version of sngan and keeps its name; a new run would be named {variant(overrides)}",
+            flush=True,
         )
     train(config)
     quick = (read_json(config.run_dir / RESULT) or {}).get("quick")

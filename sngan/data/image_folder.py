@@ -27,7 +27,7 @@ from sngan.registry import register
 log = logging.getLogger(__name__)
 
 MANY = 10_000
-"""With at least this many pictures it pays to start processes, which takes a second."""
+"""From this many pictures on, they are checked by processes, which take a second to start."""
 
 
 @register("data", "image_folder")
@@ -152,7 +152,7 @@ def _errors(pictures: Pictures) -> dict[int, str]:
 
 
 def _pool(n: int) -> Executor:
-    """Threads, or for many pictures processes: of a small picture most is Python's work, at which threads only hold each other up."""
+    """Threads; processes for many pictures, because decoding a small one is mostly Python code, which threads cannot run in parallel."""
     cores = min(32, os.cpu_count() or 1)
     if n < MANY:
         return ThreadPoolExecutor(cores)

@@ -26,7 +26,7 @@ class ImageSpec:
 
 
 def game_spec(spec: ImageSpec, *, conditional: bool) -> ImageSpec:
-    """The spec that the networks are built for: without classes unless the game is conditional; `UserError` if it is and there are no labels."""
+    """The spec that the networks are built for: without classes unless `conditional`; `UserError` if labels are needed and there are none."""
     if not conditional:
         return replace(spec, n_classes=0)
     if not spec.n_classes:
@@ -91,7 +91,7 @@ class TensorImages(Images):
 
 
 class Source(ABC):
-    """A data set, before any pixel is read: constructing one is cheap and raises `UserError` when the data cannot be there.
+    """A data set, before any pixel is read. Constructing one is cheap; it raises `UserError` if the data are missing.
 
     `name` is what score names call it ('cifar10'); `spec` is known at once.
     """
@@ -101,11 +101,11 @@ class Source(ABC):
 
     @abstractmethod
     def count(self, split: Split) -> int:
-        """How many images the split has, before any is read (unreadable ones may turn out to be fewer); `UserError` if there is no split."""
+        """The number of images in the split, known before any is read and so with unreadable ones; `UserError` if there is no such split."""
 
     @abstractmethod
     def load(self, split: Split) -> Images:
-        """The images of a split; the same object's order never changes between runs.
+        """The images of a split, in an order that is the same in every run.
 
         May download, decode or draw (with a progress bar past two seconds). Raises `UserError` for a split that does not exist or
         for files that cannot be read.

@@ -24,7 +24,7 @@ RECOGNISED = {
     "test_images": ("test_images",),
     "test_labels": ("test_labels",),
 }
-"""Which arrays an option may mean when it is null."""
+"""The names that an option of null looks for, in this order."""
 
 
 @register("data", "npz")
@@ -94,9 +94,11 @@ class Npz(Source):
             raise UserError(f"{self._archive}: array {key} is {dtype} {list(shape)}; labels of {n} images must be integers [{n}]")
         labels = torch.from_numpy(self._archive.read(key).astype(np.int64))
         if labels.min() < 0:
-            raise UserError(f"{self._archive}: array {key} has the label {labels.min()}; labels count from 0")
+            raise UserError(f"{self._archive}: array {key} has the label {labels.min()}; labels are class numbers, from 0 on")
         if labels.max() >= 2**24:
-            raise UserError(f"{self._archive}: array {key} has the label {labels.max()}; labels count the classes from 0")
+            raise UserError(
+                f"{self._archive}: array {key} has the label {labels.max()}; labels are class numbers, less than {2**24}"
+            )
         return labels
 
     def _check_test(self, shape: Sequence[int]) -> None:
@@ -106,12 +108,12 @@ class Npz(Source):
         labels = self._labels("test")
         if labels is not None and self.spec.n_classes and labels.max() >= self.spec.n_classes:
             raise UserError(
-                f"{self._archive}: test label {labels.max()} is unknown in training, where the last is {self.spec.n_classes - 1}"
+                f"{self._archive}: test label {labels.max()} is no class of the training images, whose largest label is {self.spec.n_classes - 1}"
             )
 
 
 class _Archive:
-    """The arrays in an `.npz` file, each read when it is asked for; whatever is wrong with the file is the user's to know."""
+    """The arrays in an `.npz` file, each read when it is asked for. A file that cannot be read is a `UserError`."""
 
     def __init__(self, path: Path):
         self._path = path

@@ -12,7 +12,7 @@ from sngan.randomness import ORDER, generator
 
 
 class Order:
-    """Which images each step sees, at random access.
+    """The indices of the images of a step, as a function of the step.
 
     The places of the whole run are numbered 0, 1, 2, …; place p holds image `permutation(p // n)[p % n]`, where the permutation of
     each epoch is drawn from (seed, epoch). Batches take one place after another: they cross the ends of epochs, may be larger than

@@ -17,7 +17,7 @@ from sngan.data.images import Images, ImageSpec, TensorImages
 from sngan.errors import UserError
 
 CHUNK = 32
-"""Images per piece of work when a whole data set is read: enough to hide the cost of passing it on, little shared memory."""
+"""Images in one task of a worker when a whole data set is read: enough to make up for the cost of sending them, in little shared memory."""
 
 
 def read(images: Images, batches: Iterable[list[int]], *, workers: int) -> Generator[tuple[Tensor, Tensor], None, None]:
@@ -70,11 +70,11 @@ def worker_context() -> multiprocessing.context.BaseContext:
 
 
 def live_as_long_as_the_run(_worker: int = 0) -> None:
-    """Makes this process, a worker, leave to the main one what a signal means, and end with it."""
-    # Ctrl-C reaches the workers too, but the main process decides what it means: it may want further batches before it leaves
+    """Makes this process, a worker, ignore SIGINT and SIGTERM, and end when the main process ends."""
+    # Ctrl-C reaches the workers too, but the main process may need further batches before it stops
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler sends it to all processes at once; the main one ends its workers
-    # and a main process that is killed cannot say so; torch's own watch is for direct children, which a server's are not
+    # a main process that is killed cannot end them; torch's own watch is for direct children, which a server's are not
     Thread(target=_end_with_parent, daemon=True).start()
 
 

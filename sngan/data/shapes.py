@@ -1,6 +1,6 @@
 """`data=shapes`: ten kinds of shape in a bright colour on a dark ground, 32x32 RGB, drawn from a seed.
 
-The data set that needs no download. An image is drawn four times as large, inside or outside, and averaged down.
+The data set that needs no download. A shape is drawn without grey levels at four times the size, and averaged down.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 @register("discriminator", "cnn")
 class CNNDiscriminator(nn.Module):
-    """conv3 and 4x4 stride-2 convolutions in turn, leaky ReLU after each -> flatten -> linear: x [N, C, H, W] -> logits [N].
+    """3x3 and 4x4 stride-2 convolutions in turn, leaky ReLU after each -> flatten -> linear: x [N, C, H, W] -> logits [N].
 
-    `widths` are the output channels of each convolution, the first one a conv3; weights start at N(0, 0.02) (author code). Activations
-    are normalised before each leaky ReLU but the first (author code, chainer-gan-lib).
+    `widths` are the output channels of the convolutions, of which the first is a 3x3 one. Weights start at N(0, 0.02) (author code).
+    Activations are normalised before each leaky ReLU but the first (author code, chainer-gan-lib).
     """
 
     def __init__(self, spec: ImageSpec, norm: ActivationNorm, *, widths: Widths, slope: NonNegativeFloat):
@@ -46,8 +46,9 @@ class CNNDiscriminator(nn.Module):
         initialization.normal(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.linear(self.convs(x).flatten(1)).squeeze(1)  # [N]
+        logits: Tensor = self.linear(self.convs(x).flatten(1))  # [N, 1]
+        return logits.squeeze(1)
 
     def bound(self, norms: Mapping[str, float]) -> float:
-        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations."""
+        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; valid if activations are not normalised."""
         return bound_of_chain(self, norms)

@@ -38,8 +38,9 @@ class DCGANDiscriminator(nn.Module):
         initialization.normal(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.convs(x).flatten()  # [N]
+        logits: Tensor = self.convs(x)  # [N, 1, 1, 1]
+        return logits.flatten()
 
     def bound(self, norms: Mapping[str, float]) -> float:
-        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; without norms of activations."""
+        """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; valid if activations are not normalised."""
         return bound_of_chain(self, norms)

@@ -1,4 +1,4 @@
-"""The ResNet discriminator (paper Tables 4-6), with projection for class-conditional games (Miyato & Koyama 2018)."""
+"""The ResNet discriminator (paper Tables 4-6), with projection for labels (Miyato & Koyama 2018)."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ PUBLISHED = {
 class ResNetDiscriminator(nn.Module):
     """Residual blocks -> ReLU -> sum over H, W -> linear: x [N, C, H, W] -> logits [N].
 
-    With `n_classes` > 0 the label's embedding projects the features: logit + <embedding(y), h>, y int64 [N]. Activations are normalised
-    before each ReLU of every block but the first (Gulrajani et al. 2017).
+    With `n_classes` > 0 the logit is linear(h) + <embedding(y), h> for features h [N, C] and labels y int64 [N]. Activations are
+    normalised before each ReLU of every block but the first (Gulrajani et al. 2017).
     """
 
     def __init__(self, spec: ImageSpec, norm: ActivationNorm, description: Description, *, hidden: Literal["input", "output"]):
         super().__init__()
         widths, downsample, head_bias = description
         self.n_classes = spec.n_classes
-        self.side_of_last_map = spec.resolution // 2 ** sum(downsample)
+        self.side_of_last_map: int = spec.resolution // 2 ** sum(downsample)
         self.blocks = nn.Sequential(FirstDiscriminatorBlock(spec.channels, widths[0], downsample=downsample[0]))
         for c_in, c_out, down in zip(widths, widths[1:], downsample[1:], strict=False):
             c_hidden = c_in if hidden == "input" else c_out
@@ -62,14 +62,16 @@ class ResNetDiscriminator(nn.Module):
         assert (y is not None) == (self.n_classes > 0), "labels are for conditional discriminators, and they need them"
         h = F.relu(self.blocks(x))  # [N, C, H, W]
         h = h.sum((2, 3), dtype=full_precision(h.dtype))  # [N, C]
-        logits = self.linear(h).squeeze(1)  # [N]
-        return logits if y is None else logits + (self.embedding(y) * h).sum(1)
+        logits: Tensor = self.linear(h).squeeze(1)  # [N]
+        if y is not None:
+            logits = logits + (self.embedding(y) * h).sum(1)
+        return logits
 
     def bound(self, norms: Mapping[str, float]) -> float:
         """An upper bound on the Lipschitz constant of x -> D(x, y) for every y, from the layers' operator norms by name.
 
-        The blocks' bounds multiply. The sum over H, W has norm sqrt(H W), and what follows it is a row of `linear` plus, where there are
-        labels, one of `embedding`. Without norms of activations.
+        The blocks' bounds multiply. The sum over H, W has norm sqrt(H W). After it come a row of `linear` and, if there are labels, one of
+        `embedding`, whose norms add. Valid if activations are not normalised.
         """
         product = 1.0
         blocks: Any = self.blocks
@@ -89,9 +91,9 @@ def resnet(
     hidden: Literal["input", "output"],
     head_bias: bool | None,
 ) -> ResNetDiscriminator:
-    """The ResNet; what is None is as published for the resolution.
+    """The ResNet; options that are None are as published for the resolution.
 
-    `hidden` is the width between a block's two convolutions: that of its input (author code) or of its output (other codes).
+    `hidden` chooses the width between a block's two convolutions: that of its input (author code) or of its output (other codes).
     """
     published = PUBLISHED.get(spec.resolution, Description((), (), head_bias=True))
     widths, downsample = widths or published.widths, downsample or published.downsample

@@ -1,6 +1,6 @@
-"""Results that are worth keeping between runs, in a folder of the user's: `SNGAN_CACHE`, or the platform's cache folder.
+"""Results that are kept between runs, in the folder `SNGAN_CACHE` or the platform's cache folder of the user.
 
-A result's name is the hash of all that it was made from, so what is there is never stale, and deleting any of it is harmless.
+A result's name is the hash of everything it was made from, so no file is ever out of date, and any may be deleted.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def folder() -> Path:
 
 
 def remembered(kind: str, made_from: dict[str, Any], holds: Set[str], make: Callable[[], Tensors]) -> Tensors:
-    """What `make` gave for the same `kind` and `made_from` (plain values), now or in an earlier run: tensors of the names in `holds`.
+    """The tensors, by the names in `holds`, that `make` returns for this `kind` and `made_from` (plain values), now or in an earlier run.
 
     Written under another name and renamed, so that several processes may do so at once. A file that is damaged or holds other tensors
-    is made anew. Where the folder cannot be written this is said, and nothing is kept.
+    is made again. If the folder cannot be written, there is a warning and nothing is kept.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
@@ -58,6 +58,6 @@ def remembered(kind: str, made_from: dict[str, Any], holds: Set[str], make: Call
             raise
     except (OSError, SafetensorError) as error:
         log.warning(
-            f"{path.parent} cannot be written ({error}), so {kind} is made anew each time; set SNGAN_CACHE to another folder"
+            f"{path.parent} cannot be written ({error}), so {kind} cannot be kept and will be computed again; set SNGAN_CACHE to another folder"
         )
     return made

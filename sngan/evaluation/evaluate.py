@@ -33,8 +33,8 @@ WORKERS = 2
 def evaluate(request: Evaluate) -> Iterator[Record]:
     """Scores what the request names, one record after the other; those of checkpoints are appended to their run's `metrics.jsonl`.
 
-    Without a protocol, extractor or data of its own the request takes those of the run. With `all`, checkpoints that are scored already
-    in just this way give the record of then. Under torchrun the ranks share the work, and rank 0 has the records. Raises `UserError`
+    Without a protocol, extractor or data of its own the request takes those of the run. With `all`, the record of a checkpoint
+    that was scored in the same way is reused. Under torchrun the ranks share the work, and rank 0 has the records. Raises `UserError`
     for what is missing or does not fit, before any sample is made.
     """
     device = devices.resolve(request.device)
@@ -48,7 +48,7 @@ def evaluate(request: Evaluate) -> Iterator[Record]:
     if request.weights == "raw" and (request.samples is not None or request.real is not None):
         raise UserError("weights=raw chooses between the generators of a checkpoint; samples= and real= have none")
     if request.against is not None and request.data is not None:
-        raise UserError("against= and data= both name images to compare with; give one of them")
+        raise UserError("against= and data= both name reference images; give one of them")
     with distributed.process_group(device):
         if request.samples is not None or request.real is not None:
             yield from _images(request, device)
@@ -94,7 +94,7 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
         G, _ = prepared(G, config, request.weights)
         scored = scorer.score(G, protocol)
         if distributed.rank() == 0:
-            record = {"by": "evaluate", "generator": generator, **how, **scored, "floor": scorer.floor(protocol)}
+            record = {"by": "evaluate", "generator": generator, **how, **scored, "floor": scorer.baseline(protocol)}
             append_line(metrics, record)
             yield record
 
@@ -104,7 +104,7 @@ def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
     key, value = ("samples", str(request.samples)) if request.samples is not None else ("real", str(request.real))
     what = f"{key}={value}"
     if request.real is not None and request.data is None:
-        raise UserError(f"{what}: of which images? give data=cifar10, or another data set")
+        raise UserError(f"{what} needs a data set; give data=cifar10, or another")
     if request.protocol is None or request.extractor is None or (request.data is None and request.against is None):
         raise UserError(
             f"{what}: no run says how to score these; give protocol=standard (or another), extractor=inception (or another), and what to\n"
@@ -130,7 +130,7 @@ def _images(request: Evaluate, device: torch.device) -> Iterator[Record]:
     scored = scorer.score_images(images, protocol)
     if distributed.rank() == 0:
         # real images of the other split are the real-data baseline themselves
-        baseline = None if request.real not in (None, protocol.reference) else scorer.floor(protocol)
+        baseline = None if request.real not in (None, protocol.reference) else scorer.baseline(protocol)
         yield {"by": "evaluate", key: value, **scored, "floor": baseline}
 
 
@@ -159,7 +159,7 @@ def _scorer(
         if request.against is None:
             raise
         raise UserError(
-            f"{key} has no test images, which protocol={protocol.name} asks for; take protocol.reference=train"
+            f"{key} has no test images, which protocol={protocol.name} compares with; use protocol.reference=train"
         ) from None
     check_protocol(protocol, n_available=n_available, key="protocol")
     with distributed.first_rank_first():  # it downloads what the others then find
@@ -177,6 +177,6 @@ def _metrics_file(checkpoint: Checkpoint) -> Path:
         path.open("a").close()
     except OSError as error:
         raise UserError(
-            f"{path}, which gets the score, cannot be written ({error.strerror}); copy the checkpoint to a folder of yours"
+            f"{path}, where the score is recorded, cannot be written ({error.strerror}); copy the checkpoint to a folder of yours"
         ) from None
     return path

@@ -50,13 +50,14 @@ def statistics(features: Tensor) -> Statistics:
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
     assert len(features) >= 2, features.shape
-    return fid_features_to_statistics(features)
+    found: Statistics = fid_features_to_statistics(features)
+    return found
 
 
 def frechet_distance(first: Statistics, second: Statistics) -> float:
     """|mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)) (Heusel et al. 2017, eq. 6), in float64.
 
-    Few samples make it too large, so only distances of equal N compare. N < F, a singular covariance, is no error.
+    It is biased upwards for few samples, so only distances of equal N are comparable. N < F, with a singular covariance, is allowed.
     """
     root = second["root"] if "root" in second else square_root(second["sigma"])
     # sigma1 sigma2 has the eigenvalues of this matrix, which is symmetric: they are real, and cost less
@@ -69,13 +70,14 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
 def square_root(sigma: NDArray[np.floating]) -> NDArray[np.floating]:
     """The symmetric root of a covariance [F, F]."""
     eigenvalues, vectors = np.linalg.eigh(sigma)
-    return (vectors * np.sqrt(_without_noise(eigenvalues))) @ vectors.T
+    root: NDArray[np.floating] = (vectors * np.sqrt(_without_noise(eigenvalues))) @ vectors.T
+    return root
 
 
 def _without_noise(eigenvalues: NDArray[np.floating]) -> NDArray[np.floating]:
     """The eigenvalues, in ascending order, of a matrix that has none below 0 except by rounding.
 
-    Where the matrix is singular, rounding makes as large positive ones out of 0 as negative ones: neither is more than nothing.
+    In a singular matrix rounding turns zeros into positive and negative values of the same size; all of that size are set to 0.
     """
     return np.where(eigenvalues > -eigenvalues[0], eigenvalues, 0.0)
 

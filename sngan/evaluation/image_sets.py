@@ -11,11 +11,11 @@ from sngan.data.npz import Npz
 from sngan.errors import UserError
 
 GRID = "grid.png"
-"""The file that `sngan sample` writes beside its images; it is not one of them."""
+"""The file of the grid that `sngan sample` writes beside its images."""
 
 
 def samples_of(path: Path) -> tuple[Images, ImageSpec]:
-    """Samples just as they are, in the order of their names; `UserError` unless all have one size and can be read."""
+    """Samples, unchanged, in the order of their names; `UserError` unless all can be read and have one size."""
     if path.suffix == ".npz":
         source = _npz(path, "samples")
         return source.load("train"), source.spec
@@ -34,14 +34,14 @@ def samples_of(path: Path) -> tuple[Images, ImageSpec]:
 
 
 def reference_at(path: Path, resolution: int) -> tuple[Source, dict[str, Any]]:
-    """The data set at a path, pictures brought to the resolution, and what a record says of it."""
+    """The data set at a path, with pictures resized to the resolution, and its description in records."""
     if path.suffix == ".npz":
         return _npz(path, "against"), {"name": "npz", "path": str(path)}
     return Folder(path, resolution), {"name": "image_folder", "path": str(path), "resolution": resolution}
 
 
 class Folder(Source):
-    """The pictures of a folder as one set, the training split, but for the grids that `sngan sample` puts beside its own."""
+    """The pictures of a folder as the training split, without grids of `sngan sample`."""
 
     def __init__(self, path: Path, resolution: int):
         files = picture_files(path.expanduser(), "against")

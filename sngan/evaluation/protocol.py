@@ -27,8 +27,8 @@ def score_names(protocol: Protocol, *, reference: str, n_available: int, extract
 
     `fid_50k_cifar10-train_inception`: the distance of 50,000 samples to all training images; `fid_10x5k_cifar10-test_inception`: the mean
     of ten, each of 5,000 samples to all test images, `…_cifar10-test5k_…` to the first 5,000 of them; `is_50k_inception` has no
-    reference. On other networks than the published Inception they are `fd_…`, `kd_…` and `classifier_score_…`, because they compare with
-    nothing published.
+    reference. On other networks than the published Inception they are `fd_…`, `kd_…` and `classifier_score_…`, because they are not
+    comparable with published scores.
     """
     names: dict[Score, str] = {}
     published = extractor.distance == "fid"
@@ -52,7 +52,7 @@ def counts(score: Score, protocol: Protocol, n_available: int) -> tuple[int, int
 
 
 def check_protocol(protocol: Protocol, *, n_available: int, key: str) -> None:
-    """Raises `UserError` when the reference split has too few images, it has `n_available`, or there are too few samples.
+    """Raises `UserError` if the reference split, which has `n_available` images, or the samples are too few.
 
     `key` is where the protocol stands in the config: 'protocol' or 'quick'.
     """

@@ -15,9 +15,9 @@ from sngan.provenance import versions
 
 
 class Reference:
-    """The first n images of a split, seen by an extractor on a kind of device.
+    """The first n images of a split as an extractor sees them on a kind of device.
 
-    What it gives is cached by the content of the images (their sha256), the extractor's weights, the software that shows one to the other and the
+    What it gives is cached by the content of the images (their sha256), the extractor's weights, the versions of the software and the
     kind of device.
     """
 

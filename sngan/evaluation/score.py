@@ -46,7 +46,7 @@ class Scorer:
     The constructor checks the extractor's weights, which may have to be downloaded. The reference is read when it is first needed, and its
     features are kept in the user's cache. Scoring does not change the global random state.
 
-    `options` is what records say of the data set, `workers` the processes that decode its pictures.
+    `options` describes the data set in records; `workers` is the number of processes that decode its pictures.
     With `shared`, all ranks call the same methods and share samples and extraction; rank 0 gets the record, the others {}.
     """
 
@@ -97,7 +97,7 @@ class Scorer:
             seen = self._extract(_shown(images, self._workers), n, "trying the extractor", alone=True)
         except (RuntimeError, AssertionError) as error:
             raise UserError(
-                f"extractor={self.extractor.label} cannot look at images of {self.source.name}: {' '.join(str(error).split())[:200]}"
+                f"extractor={self.extractor.label} cannot extract features of images of {self.source.name}: {' '.join(str(error).split())[:200]}"
             ) from None
         if not (seen.features.isfinite().all() and seen.logits.isfinite().all()):
             raise UserError(f"extractor={self.extractor.label} gives NaN or infinity for images of {self.source.name}; use another")
@@ -147,12 +147,12 @@ class Scorer:
         return self._score(show, protocol, {"rounding": FORMULAS[rounding]})
 
     def score_images(self, images: Images, protocol: Protocol) -> dict[str, Any]:
-        """Scores the first images of a set like samples: the first n make the first draw, the next n the second."""
+        """Scores the first images of a set as if they were samples: the first n are the first draw, the next n the second."""
         assert len(images) >= protocol.n * protocol.draws
         return self._score(_shown(images, self._workers), protocol, {})
 
-    def floor(self, protocol: Protocol) -> dict[str, Any] | None:
-        """The real-data baseline: the scores of the first n real images of the other split, or of all of them if they are fewer.
+    def baseline(self, protocol: Protocol) -> dict[str, Any] | None:
+        """The real-data baseline: the scores of the first n real images of the other split, or of all if there are fewer.
 
         No generator should be expected to score better with as many samples. None if there is no other split or, with a warning, if it
         cannot be read.
@@ -171,7 +171,7 @@ class Scorer:
         try:
             n = min(protocol.n, len(self.images(other)))
         except UserError as error:
-            log.warning(f"no score of real {other} images to compare with: {error}")
+            log.warning(f"no real-data baseline from {other} images: {error}")
             return None
         if n < max(protocol.splits, NEIGHBOURS + 1, 2):
             return None

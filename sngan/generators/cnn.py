@@ -21,8 +21,8 @@ class CNNGenerator(Generator):
     """z -> linear to M x M -> 4x4 stride-2 transposed convolutions, each BN-ReLU -> conv3 -> tanh.
 
     `widths` are the channels after the linear layer and after each transposed convolution; M = resolution / 2^(len(widths) - 1).
-    `first_norm` normalises after the linear layer: not at all (paper Table 3), per channel, or per feature (author code); ReLU follows
-    if it does. Weights start at N(0, 0.02) (author code).
+    `first_norm` is batch norm with ReLU after the linear layer: none (paper Table 3), one per channel, or one per feature (author code).
+    Weights start at N(0, 0.02) (author code).
     """
 
     def __init__(

@@ -31,7 +31,7 @@ PUBLISHED_WIDTHS = {
 class ResNetGenerator(Generator):
     """z -> linear to M x M -> residual blocks, each doubling the side -> BN-ReLU-conv3-tanh.
 
-    `widths` are the channels after the linear layer and after each block, None the published ones of the resolution;
+    `widths` are the channels after the linear layer and after each block; None takes the published ones of the resolution.
     M = resolution / 2^(len(widths) - 1). With labels the blocks' batch norms are conditional and the last one is plain (author code).
     """
 

@@ -1,4 +1,4 @@
-"""Looking at a checkpoint's weights: their singular values, and what these say of the discriminator's Lipschitz constant."""
+"""The singular values of a checkpoint's weights, and bounds on the Lipschitz constant of its discriminator."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from sngan.sampling.sampling import balanced_labels, latents, prepared, samples
 def inspect(request: Inspect) -> dict[str, Any]:
     """Inspects the checkpoint that the request names; returns plain values, and draws the singular values where the request says.
 
-    `layers`, of D, and `generator.layers`, where G is normalised too, hold for each weight matrix W
+    `layers`, of D, and `generator.layers`, if G is normalised too, hold for each weight matrix W
 
-        sigma            sigma(W) as power iteration follows it, None where it does not; sigma_exact by decomposition; ratio of the two
-        used             sigma_1 of the weight that the network runs with, the last forward's W / sigma(W), say
+        sigma            sigma(W) by power iteration, None if it is not tracked; sigma_exact by decomposition; ratio of the two
+        used             sigma_1 of the weight that the network runs with, such as W / sigma(W)
         operator_norm    of the layer with this weight as a linear map, None where it is not known (`lipschitz.norm_on_maps`)
         stable_rank      |.|_F^2 / sigma_1^2 of this weight, None where it is zero
         singular_values  of this weight, the largest first
 
-    `lipschitz_bound` is never exceeded by |D(x) - D(x')| / |x - x'|, and `lipschitz_found` is the largest that it is between the
-    first n training images and n generated ones (`pairs`); what is None has its reason in `…_note`. Raises `UserError` for what is
-    missing or does not fit, before anything is written.
+    `lipschitz_bound` is an upper bound on |D(x) - D(x')| / |x - x'|, and `lipschitz_found` its largest value over the pairs of the first
+    n training images and n samples (`pairs`). If one is None, `…_note` gives the reason. Raises `UserError` for what is missing or does
+    not fit, before anything is written.
     """
     device = devices.resolve(request.device)
     checkpoint = find(request.run, request.checkpoint)
@@ -97,9 +97,9 @@ def _found(
     x_real: Tensor | None,
     device: torch.device,
 ) -> dict[str, Any]:
-    """The largest slope between pairs of images, and which pairs; or why none was looked for."""
+    """The largest slope between pairs of images and a description of the pairs, or the reason why there is none."""
     if x_real is None or G is None:
-        note = "n=0: not looked for" if request.n == 0 else "with batch normalisation D is no function of one image"
+        note = "n=0: not looked for" if request.n == 0 else "with batch normalisation D is not a function of one image"
         return {"lipschitz_found": None, "lipschitz_found_note": note, "pairs": None}
     plain, batch_norm = prepared(bake(G).to(device), config, request.weights)
     z, y = latents(request.n, plain.z_dim, seed=request.seed), balanced_labels(request.n, plain.n_classes)
@@ -158,7 +158,7 @@ def _real_images(request: Inspect, config: Config, spec: ImageSpec) -> tuple[Ten
         check_size(source.spec, spec, key=f"data={data.name}")
         images = source.load("train")
     except UserError as error:
-        raise UserError(f"{error}; n=0 looks at the weights alone") from None
+        raise UserError(f"{error}; n=0 inspects the weights alone") from None
     if len(images) < request.n:
         raise UserError(f"n={request.n}: {source.name} has {len(images)} training images; use n={len(images)}, or n=0 for none")
     return torch.stack([images[i][0] for i in range(request.n)]), source
@@ -181,7 +181,7 @@ def _plot_file(request: Inspect, checkpoint: Checkpoint) -> Path | None:
 
 
 def _draw(record: dict[str, Any], path: Path) -> None:
-    """The singular values of D's layers, and of G's where they were looked at."""
+    """The plot of the singular values of D's layers and, if they were inspected, of G's."""
     networks = {
         f"discriminator {record['discriminator']}, normalization {record['normalization']}, step {record['step']}": record["layers"]
     }

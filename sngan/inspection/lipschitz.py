@@ -1,4 +1,4 @@
-"""How steep a discriminator can be, by the norms of its layers, and how steep it is between given images."""
+"""An upper bound on the slope of a discriminator, from the norms of its layers, and its largest slope between given images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sngan.layers.singular_values import largest_singular_value, operator_norm
 from sngan.precision import precision
 
 ACTIVATION_NORMS = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
-"""Layers that divide by a deviation of their input: where it is small they are as steep as it makes them."""
+"""Layers that divide by a deviation of their input, so that their slope has no bound."""
 
 MOST_LABELS = 10
 """The most labels with which a conditional discriminator is evaluated."""
@@ -27,7 +27,7 @@ BATCH = 250
 
 
 class Maps(NamedTuple):
-    """The sizes of a convolution's maps: `fine` of its input, `coarse` of its output; the other way round where it is transposed."""
+    """The sizes of a convolution's maps: `fine` of its input, `coarse` of its output; for a transposed one the other way round."""
 
     fine: tuple[int, ...]
     coarse: tuple[int, ...]
@@ -55,13 +55,12 @@ def map_sizes(network: nn.Module, *inputs: Tensor | None) -> dict[str, Maps]:
 
 
 def norm_on_maps(layer: nn.Module, weight: Tensor, maps: Maps | None) -> float | None:
-    """The least upper bound that is cheap to have on how much the layer stretches its input; None for a kind that is not known here.
+    """An upper bound on the norm of the layer as a linear map, exact or nearly so; None for a kind of layer that is not known here.
 
-    Exact for linear layers, embeddings, and a convolution that sees all of its input at once without padding. One with zeros around its
-    maps is the circular one on the torus of H + 2 padding, with sides rounded up to a multiple of the stride, from which only the
-    inputs that are zero in the border and only some of the outputs are taken. Both are restrictions, so its norm is at most the
-    circular one's, which is found exactly, and in practice a few per cent below. A transposed convolution has the norm of the
-    convolution that it is the adjoint of.
+    Exact for linear layers, embeddings, and convolutions with a single output position. For a zero-padded convolution it is the norm,
+    found exactly, of the circular convolution on maps of side H + 2 padding, rounded up to a multiple of the stride: the zero-padded one
+    is its restriction to inputs that are zero in the border and to some of the outputs, so its norm is at most that, and in practice a
+    few per cent below. A transposed convolution has the norm of the convolution whose adjoint it is.
     """
     if isinstance(layer, nn.Linear | nn.Embedding):
         return operator_norm(layer, weight, (1, 1))
@@ -89,9 +88,9 @@ def upper_bound(D: Normalized[nn.Module], norms: Mapping[str, float | None]) -> 
     network: Any = D.network
     norm = next((type(m).__name__ for m in network.modules() if isinstance(m, ACTIVATION_NORMS)), None)
     if norm:
-        return None, f"{norm} divides activations by their own deviation, so nothing bounds its slope"
+        return None, f"{norm} divides activations by their own deviation, so its slope has no bound"
     if not hasattr(network, "bound"):
-        return None, f"{type(network).__name__} has no method bound(norms), which would say how its layers compose"
+        return None, f"{type(network).__name__} has no method bound(norms), which gives the bound from the norms of its layers"
     known = {name: norm for name, norm in norms.items() if norm is not None}
     if len(known) < len(norms):
         return None, f"no norm is known for {', '.join(name for name in norms if name not in known)}"

@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe & Szegedy 2015) as in the author code, for one batch or for several that pass through together."""
+"""Batch normalisation (Ioffe & Szegedy 2015) as in the author code, also of several batches in one forward."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BN_MOMENTUM = 0.1
 
 
 class _InGroups(nn.modules.batchnorm._BatchNorm):
-    """In training mode each of `groups` equal parts of the batch has its own batch statistics; they update the running ones part by part."""
+    """In training mode each of `groups` equal parts of the batch has its own batch statistics, which update the running ones in turn."""
 
     groups = 1
 
@@ -36,13 +36,13 @@ class BatchNorm2d(_InGroups, nn.BatchNorm2d):
 
 
 def takes_groups(network: nn.Module) -> bool:
-    """Whether `groups` reaches every batch norm of the network."""
+    """Whether all batch norms of the network can treat several batches apart."""
     return all(isinstance(m, _InGroups) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
 
 
 @contextmanager
 def groups(network: nn.Module, n: int) -> Iterator[None]:
-    """Inside the block, a batch is n concatenated batches, and each has its own statistics in the network's batch norms."""
+    """Inside, an input is n concatenated batches, each of which has its own statistics in the network's batch norms."""
     norms = [m for m in network.modules() if isinstance(m, _InGroups)]
     for norm in norms:
         norm.groups = n

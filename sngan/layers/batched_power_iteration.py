@@ -1,4 +1,4 @@
-"""Algorithm 1 for all layers of a network together: an optimisation for GPUs that gives what `spectral_norm.py` defines.
+"""Algorithm 1 for all layers of a network together: an optimisation for GPUs with the results that `spectral_norm.py` defines.
 
 On a GPU the cost is the number of kernels, not their size. So layers are padded with zeros to one shape and iterated as one batch of
 matrices; layers whose shapes differ too much form several batches. After an iteration sigma = u^T W v = |W v|, which saves a product. The
@@ -17,7 +17,7 @@ from torch import Tensor
 from sngan.layers.matrices import matrix, unmatrix
 
 MOST_PADDING = 2.0
-"""The padded batches may hold this many times as many numbers as the layers."""
+"""The padded batches hold at most this many times as many numbers as the weights."""
 
 
 class Batches:
@@ -96,7 +96,7 @@ class Stack:
         return tuple(unmatrix(layer, part) for layer, part in zip(self.layers.values(), flat.split(self.sizes), strict=True))
 
     def current(self, S: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The present u [L, rows, 1], v [L, columns, 1] and sigma [L, 1, 1] for weights S, as copies that no later iteration changes."""
+        """u [L, rows, 1], v [L, columns, 1] and sigma [L, 1, 1] for weights S, as copies that no later iteration changes."""
         u, v = self._vectors("u", self.rows), self._vectors("v", self.columns)
         return u, v, u.mT @ (S @ v)
 

@@ -21,4 +21,5 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, h: Tensor, y: Tensor) -> Tensor:
         gamma = self.gamma[y][:, :, None, None]  # [N, C, 1, 1]
         beta = self.beta[y][:, :, None, None]
-        return gamma * self.normalize(h) + beta
+        h = self.normalize(h)
+        return gamma * h + beta

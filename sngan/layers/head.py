@@ -14,7 +14,8 @@ def full_precision(dtype: torch.dtype) -> torch.dtype:
 class _Head(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         with torch.autocast(h.device.type, enabled=False):
-            return super().forward(h.to(full_precision(h.dtype)))
+            logits: Tensor = super().forward(h.to(full_precision(h.dtype)))
+        return logits
 
 
 class LinearHead(_Head, nn.Linear):

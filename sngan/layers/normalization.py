@@ -22,13 +22,13 @@ GROUPS = 32
 
 
 class GroupNorm(nn.GroupNorm):
-    """Torch's group norm, but an error if a group is a single number: it would always be normalised to zero."""
+    """Torch's group norm with an error if a group is a single number, which it would normalise to zero."""
 
     def forward(self, h: Tensor) -> Tensor:
         if h[0].numel() == self.num_groups:
             raise UserError(
-                f"discriminator.normalization: a group is one channel of a map of one pixel ({list(h.shape[1:])}), which the norm would set "
-                "to zero; use fewer layers that halve the image, or normalization=layer"
+                f"discriminator.normalization: a group would be a single number, one channel of a map of one pixel ({list(h.shape[1:])}), "
+                "which the norm sets to zero; use fewer layers that halve the image, or normalization=layer"
             )
         return super().forward(h)
 
@@ -64,7 +64,7 @@ def activation_norm(normalization: str) -> ActivationNorm:
     Batch normalisation (Ioffe & Szegedy 2015) always uses the statistics of the batch it sees: a running mean over real and generated
     batches would describe neither. Layer normalisation (Ba et al. 2016) is over C, H, W with a scale and a shift for each channel, as in
     the code of Gulrajani et al. 2017; instance normalisation (Ulyanov et al. 2016) over H, W; group normalisation (Wu & He 2018) over
-    H, W and the channels of each of 32 groups, fewer where they would not have two channels.
+    H, W and the channels of each of 32 groups, or of fewer groups so that each has two channels.
     """
     match normalization:
         case "batch":

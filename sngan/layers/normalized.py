@@ -1,4 +1,4 @@
-"""A network that runs with weights computed from its parameters: the common interface of spectral norm, weight norm and no norm."""
+"""A network that runs with weights computed from its parameters: the interface of spectral norm, weight norm and no norm."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Vectors(Protocol):
 class Normalized(nn.Module, Generic[Network]):
     """`network`, run with weights that are a function of its parameters; in this class, with the parameters themselves.
 
-    A training step normalises once per version of the parameters, and shares the result among all calls that see this version:
+    A training step normalises once per version of the parameters and shares the weights among all forwards with this version:
 
         weights = D.normalize(update=True)
         logits = D(x, y, weights=weights)
@@ -44,7 +44,7 @@ class Normalized(nn.Module, Generic[Network]):
     iterates_per_forward = False
     """Whether each forward in training mode normalises for itself, so that no weights are shared."""
     vectors: Vectors | None = None
-    """u, v and with them sigma of each layer, if tracked: in spectral norm, and after `spectral_norm.follow_sigma`."""
+    """u, v and so sigma of each layer, if they are tracked: in spectral norm, and after `spectral_norm.follow_sigma`."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -65,10 +65,11 @@ class Normalized(nn.Module, Generic[Network]):
         """The network's output with `weights`, as `normalize` returns them, in place of its own."""
         if weights is None:
             weights = self.normalize(update=self.training)
-        if not weights:
-            return self.network(*inputs, **named)
-        # a shared layer has two names; the weight under the first of them serves both
-        return functional_call(self.network, weights, inputs, named, tie_weights=False)
+        if weights:  # a shared layer has two names; the weight under the first of them serves both
+            output: Tensor = functional_call(self.network, weights, inputs, named, tie_weights=False)
+        else:
+            output = self.network(*inputs, **named)
+        return output
 
     def advance(self) -> None:
         """Advances u and v, in place, if they are tracked."""
@@ -94,10 +95,10 @@ class Normalized(nn.Module, Generic[Network]):
         layers = self.layers()
         for pattern in exclude:
             if not any(fnmatch(name, pattern) for name in layers):
-                raise UserError(f"exclude={pattern}: no layer is called so; the layers are {', '.join(layers)}")
+                raise UserError(f"exclude={pattern}: no layer has this name; the layers are {', '.join(layers)}")
         chosen = {name: layer for name, layer in layers.items() if not any(fnmatch(name, pattern) for pattern in exclude)}
         if not chosen:
-            raise UserError(f"exclude={list(exclude)} leaves no layer to normalise; for that there is normalization=none")
+            raise UserError(f"exclude={list(exclude)} leaves no layer to normalise; use normalization=none for that")
         for name, layer in chosen.items():
             W = layer.weight.detach()
             if not (torch.isfinite(W).all() and W.any()):

@@ -1,8 +1,8 @@
 """A 3x3 convolution with the resampling beside it, as one operation (exact algebra, a third fewer FLOPs in the paper's ResNets).
 
-Nearest upsampling repeats each pixel 2 x 2, so the nine taps of a 3x3 kernel that follows meet only four different pixels; the mean of
-2 x 2 pixels of what a 3x3 kernel gives is what one larger kernel gives at every other pixel. Both kernels are 4x4, with stride 2: the sum
-of the 3x3 kernel's four shifts by up to a pixel. The parameter stays the 3x3 weight, and so does the matrix that a norm sees.
+Nearest upsampling repeats each pixel 2 x 2, so the nine taps of a 3x3 kernel after it meet only four different pixels. A 3x3 kernel followed
+by the mean of 2 x 2 pixels equals one larger kernel at every other pixel. In both cases the one kernel is 4x4 with stride 2: the sum or the
+mean of the 3x3 kernel's four shifts by up to a pixel. The parameter stays the 3x3 weight, and a norm normalises that.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SMALLEST_FUSED = 8
-"""One operation is faster if the smaller map has at least this side; on smaller maps a 4x4 kernel mostly meets the border."""
+"""One operation is faster if the smaller map has at least this side; on smaller maps much of a 4x4 kernel lies outside."""
 
 
 class Resampling3x3(nn.Conv2d):
-    """Base of the two: the weight of a 3x3 convolution with padding 1, at the finer side of the resampling."""
+    """The base of both: a 3x3 convolution with padding 1, on the larger map of the resampling."""
 
     fused: bool | None = None
-    """Whether to run as one operation; None: if that is faster."""
+    """Whether to run as one operation; None: where that is faster."""
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__(c_in, c_out, 3, padding=1)

@@ -13,10 +13,10 @@ from sngan.layers.resampling import PooledConv2d, UpsampledConv2d
 
 
 class GeneratorBlock(nn.Module):
-    """BN-ReLU-up-conv3-BN-ReLU-conv3 beside up-conv1, with nearest upsampling: [N, C_in, H, W] -> [N, C_out, 2H, 2W].
+    """BN-ReLU-up-conv3-BN-ReLU-conv3 plus a shortcut up-conv1, with nearest upsampling: [N, C_in, H, W] -> [N, C_out, 2H, 2W].
 
-    The 1x1 convolution is made before its upsampling: the same thing at a quarter of the cost. With `n_classes` > 0 both batch norms are
-    conditional and `y` int64 [N] is needed.
+    The shortcut's 1x1 convolution runs before the upsampling, which gives the same result at a quarter of the cost. With `n_classes` > 0
+    both batch norms are conditional, and labels `y` int64 [N] are needed.
     """
 
     def __init__(self, c_in: int, c_out: int, *, n_classes: int = 0):
@@ -29,17 +29,17 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         label = () if y is None else (y,)
-        h = self.conv1(F.relu(self.norm1(x, *label)))  # [N, C_out, 2H, 2W]
+        h: Tensor = self.conv1(F.relu(self.norm1(x, *label)))  # [N, C_out, 2H, 2W]
         h = self.conv2(F.relu(self.norm2(h, *label)))
         return h + F.interpolate(self.shortcut(x), scale_factor=2)
 
 
 class DiscriminatorBlock(nn.Module):
-    """(norm)-ReLU-conv3-(norm)-ReLU-conv3-(avgpool2) beside conv1-(avgpool2): [N, C_in, H, W] -> [N, C_out, H or H/2, W or W/2].
+    """(norm)-ReLU-conv3-(norm)-ReLU-conv3-(pool) plus a shortcut conv1-(pool): [N, C_in, H, W] -> [N, C_out, H or H/2, W or W/2].
 
-    The shortcut sees x, not relu(x), and is the identity when neither size nor channels change; it pools first, which is the same thing
-    at a quarter of the cost. `c_hidden` is the width between the convolutions: C_in in the author code, C_out in others. `norm` makes a
-    norm of activations from a number of channels.
+    `pool` is the mean of 2 x 2 pixels. The shortcut takes x, not relu(x), and is the identity if neither size nor channels change. It
+    pools before its convolution, which gives the same result at a quarter of the cost. `c_hidden` is the number of channels between the
+    convolutions: C_in in the author code, C_out in others. `norm` makes a norm of activations from a number of channels.
     """
 
     def __init__(self, c_in: int, c_out: int, *, c_hidden: int, downsample: bool, norm: Callable[[int], nn.Module] = nn.Identity):
@@ -52,17 +52,18 @@ class DiscriminatorBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.relu(self.norm1(x)))
+        h: Tensor = self.conv1(F.relu(self.norm1(x)))
         h = self.conv2(F.relu(self.norm2(h)))
-        return h + self.shortcut(_pool(x, self.downsample))
+        shortcut: Tensor = self.shortcut(_pool(x, self.downsample))
+        return h + shortcut
 
     def bound(self, norms: Mapping[str, float]) -> float:
-        """An upper bound on the block's Lipschitz constant, from its layers' operator norms by name; without norms of activations."""
+        """An upper bound on the block's Lipschitz constant, from its layers' operator norms by name; valid if activations are not normalised."""
         return _bound(norms, self.downsample)
 
 
 class FirstDiscriminatorBlock(nn.Module):
-    """The block that sees the image: conv3-ReLU-conv3-(avgpool2) beside (avgpool2)-conv1, without the leading ReLU."""
+    """The block that takes the image: conv3-ReLU-conv3-(pool) plus a shortcut (pool)-conv1; it has no ReLU before the first convolution."""
 
     def __init__(self, c_in: int, c_out: int, *, downsample: bool):
         super().__init__()
@@ -72,8 +73,9 @@ class FirstDiscriminatorBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv2(F.relu(self.conv1(x)))
-        return h + self.shortcut(_pool(x, self.downsample))
+        h: Tensor = self.conv2(F.relu(self.conv1(x)))
+        shortcut: Tensor = self.shortcut(_pool(x, self.downsample))
+        return h + shortcut
 
     def bound(self, norms: Mapping[str, float]) -> float:
         """As `DiscriminatorBlock.bound`."""
@@ -81,7 +83,7 @@ class FirstDiscriminatorBlock(nn.Module):
 
 
 def _bound(norms: Mapping[str, float], downsample: bool) -> float:
-    """The two paths add up. ReLU does not stretch, and the mean of four pixels has norm 1/2; the identity has norm 1."""
+    """The bounds of the two paths add up. ReLU has the Lipschitz constant 1, the mean of 2 x 2 pixels the norm 1/2, the identity 1."""
     return (0.5 if downsample else 1.0) * (norms["conv1"] * norms["conv2"] + norms.get("shortcut", 1.0))
 
 

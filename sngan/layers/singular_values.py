@@ -16,12 +16,13 @@ from sngan.layers.normalized import Normalized
 @torch.no_grad()
 def singular_values(W: Tensor) -> Tensor:
     """All singular values of a matrix, the largest first, float64 on the CPU."""
-    return torch.linalg.svdvals(W.detach().double().cpu())
+    values: Tensor = torch.linalg.svdvals(W.detach().double().cpu())
+    return values
 
 
 @torch.no_grad()
 def largest_singular_value(W: Tensor) -> float:
-    """sigma_1 of a matrix by the eigenvalues of its smaller Gram matrix, several times faster than by SVD; right to 1e-7 or better."""
+    """sigma_1 of a matrix by the eigenvalues of its smaller Gram matrix, several times faster than by SVD, with a relative error of at most 1e-7."""
     W = W.detach().double().cpu()
     gram = W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W
     return float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0.0).sqrt())
@@ -49,10 +50,10 @@ def bound_of_chain(network: nn.Module, norms: Mapping[str, float]) -> float:
 def operator_norm(layer: nn.Module, weight: Tensor, size: tuple[int, int]) -> float:
     """The largest factor by which a layer with this weight stretches its input, exactly; biases do not matter.
 
-    For a convolution on maps of `size` = (H, W) with circular padding: over the frequencies of the torus, the largest singular value of
-    the kernel's Fourier transform, an [out, in] matrix each (Sedghi, Gupta & Long 2019). A stride s first splits each
-    input channel into s^2, one for each position in its window, on maps of size / s. A transposed convolution is the adjoint of a convolution
-    and has its norm; `size` is then that of its output. For an embedding it is the longest row, for a linear layer sigma_1.
+    For a linear layer it is sigma_1, for an embedding the length of the longest row. For a convolution with circular padding on maps of
+    `size` = (H, W) it is the largest singular value of the kernel's Fourier transform, an [out, in] matrix for each frequency (Sedghi,
+    Gupta & Long 2019). With stride s each input channel is first split into s^2, one for each position in the window, on maps of
+    size / s. A transposed convolution has the norm of the convolution that is its adjoint; `size` is then that of its output.
     """
     if isinstance(layer, nn.Embedding):
         return float(torch.linalg.vector_norm(weight.double(), dim=1).max())

@@ -23,8 +23,9 @@ def normalized(layer: Any, iterations: int) -> Tensor:
     """W_SN = W / sigma(W) of a layer after this many power iterations, in the shape of its weight (paper Algorithm 1)."""
     for _ in range(iterations):
         power_iteration(layer)
+    W: Tensor = layer.weight
     # times 1 / sigma: the gradient of a quotient makes three more tensors as large as W and takes 1.7 times as long
-    return layer.weight * (1.0 / sigma(layer))
+    return W * (1.0 / sigma(layer))
 
 
 @torch.no_grad()
@@ -41,12 +42,14 @@ def sigma(layer: Any) -> Tensor:
     They are constants, so that d sigma / dW = u v^T, and for g = dL/dW_SN: dL/dW = (g - <g, W_SN> u v^T) / sigma (paper eq. 12).
     """
     W, u, v = matrix(layer, layer.weight), layer.u.clone(), layer.v.clone()  # copies, which no later iteration changes
-    return u @ (W @ v)
+    value: Tensor = u @ (W @ v)
+    return value
 
 
 def unit(x: Tensor) -> Tensor:
     """x / |x|."""
-    return x / torch.linalg.vector_norm(x)
+    norm: Tensor = torch.linalg.vector_norm(x)
+    return x / norm
 
 
 WARMUP_ITERATIONS = 100
@@ -125,7 +128,7 @@ def follow_sigma(network: Normalized[Any], layers: dict[str, Any] | None = None)
     network.vectors = SingularVectors(layers)
     for name, value in network.sigmas().items():
         if not 0.0 < float(value) < math.inf:
-            raise UserError(f"{name}.weight is too small or too large for its norm to be a number; initialise it otherwise")
+            raise UserError(f"{name}.weight is too small or too large: its norm is 0 or infinite; initialise it differently")
 
 
 class SpectralNorm(Normalized[Network]):
@@ -133,11 +136,11 @@ class SpectralNorm(Normalized[Network]):
 
     The network stays plain: its parameters are the W, and it is run with `scale` * W / sigma in their place. Each layer gets buffers `u`
     [out] and `v` [kh * kw * in]. With `scale="learned"` each also gets a parameter `gamma`, a scalar that starts at sigma(W), so that
-    the network starts as it would without the norm (paper appendix E; the initial value as in the author code).
+    the network starts as it would without the norm (paper appendix E; the initial value is from the author code).
 
-    `exclude` names layers (patterns as in file names) that keep their weights. Each update of sigma runs
-    `power_iterations`, and `iterate_per` says when: once per update of the weights as in Algorithm 1, or in each forward in training mode
-    as in the author code (11 iterations a step with 5 discriminator updates). Evaluation mode reads u and v and never changes them.
+    `exclude` names layers (patterns as in file names) that keep their weights. Each update of sigma runs `power_iterations` iterations.
+    `iterate_per` says when: once per update of the weights as in Algorithm 1, or in each forward in training mode as in the author code
+    (11 iterations a step with 5 discriminator updates). Evaluation mode never changes u and v.
 
     Initialise the network before wrapping it. Raises `UserError` if a weight is zero or not finite, and for a pattern without a layer.
     """

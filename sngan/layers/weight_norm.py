@@ -14,7 +14,7 @@ from sngan.layers.normalized import Network, Normalized, Scale
 
 
 class WeightNorm(Normalized[Network]):
-    """`network` with each row w of each weight, all that makes one output, used as `scale` * w / |w|.
+    """`network` with each row w of each weight (the weights of one output) used as `scale` * w / |w|.
 
     With scale 1 the rows have length 1, which is how the paper compares it (section 3). `scale="learned"` is the original form: each
     layer gets a parameter `gamma` [out] that starts at the rows' lengths, so that the network starts as it would without the norm.
@@ -51,4 +51,5 @@ def _lengths(layer: nn.Module) -> Tensor:
     """|w| of each row, with the weight's number of dimensions: [out, 1, 1, 1], for a transposed convolution [1, out, 1, 1]."""
     weight = layer.get_parameter("weight")
     row = 1 if isinstance(layer, TRANSPOSED) else 0
-    return torch.linalg.vector_norm(weight, dim=[d for d in range(weight.dim()) if d != row], keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(weight, dim=[d for d in range(weight.dim()) if d != row], keepdim=True)
+    return lengths

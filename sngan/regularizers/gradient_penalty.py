@@ -15,7 +15,7 @@ from sngan.regularizers.regularizer import Batch, Regularizer, input_gradient
 class GradientPenalty(Regularizer):
     """weight * E[(|grad D(x)| - 1)^2] at x = epsilon * x_real + (1 - epsilon) * x_fake, epsilon uniform in [0, 1) for each pair.
 
-    In a conditional game x has the label of its real image. With the Wasserstein loss this is WGAN-GP, with BCE the paper's GAN-GP.
+    With classes, x has the label of its real image. With the Wasserstein loss this is WGAN-GP, with BCE the paper's GAN-GP.
     """
 
     def __init__(self, *, weight: PositiveFloat):
@@ -24,5 +24,5 @@ class GradientPenalty(Regularizer):
     def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         epsilon = batch.epsilon.view(-1, 1, 1, 1)
         x = epsilon * batch.x_real + (1.0 - epsilon) * batch.x_fake  # [N, C, H, W]
-        slopes = torch.linalg.vector_norm(input_gradient(D, weights, x, batch.y_real), dim=1)  # [N]
+        slopes: Tensor = torch.linalg.vector_norm(input_gradient(D, weights, x, batch.y_real), dim=1)  # [N]
         return self.weight * (slopes - 1.0).square().mean()

@@ -16,7 +16,7 @@ class Batch(NamedTuple):
     x_real: Tensor
     """[N, C, H, W] in [-1, 1]"""
     y_real: Tensor | None
-    """int64 [N], None in an unconditional game"""
+    """labels int64 [N]; None if there are no classes"""
     x_fake: Tensor
     """[N, C, H, W] in [-1, 1], without a graph"""
     epsilon: Tensor

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from sngan.report.settings import differing, flat
+from sngan.report.settings import as_text, differing
 from sngan.runs.records import Record, better
 from sngan.runs.run import Run
 
@@ -57,8 +57,8 @@ def titles(found: Sequence[Measure]) -> dict[Measure, str]:
     """The names of measures; of those that share one, what tells them apart is added."""
     shown = {}
     for measure in found:
-        same = [flat(json.loads(other.how)) | {"weights": other.weights} for other in found if other.name == measure.name]
-        mine = flat(json.loads(measure.how)) | {"weights": measure.weights}
+        same = [as_text(json.loads(other.how)) | {"weights": other.weights} for other in found if other.name == measure.name]
+        mine = as_text(json.loads(measure.how)) | {"weights": measure.weights}
         shown[measure] = ", ".join([measure.name, *(f"{key} {mine.get(key, '–')[:16]}" for key in differing(same))])
     return shown
 

@@ -13,7 +13,7 @@ from sngan.report.curves import curves_of_several, sigmas_of_several
 from sngan.report.embedding import from_file
 from sngan.report.page import render
 from sngan.report.ranking import STRIP, comparison, ranked
-from sngan.report.settings import Setting, common, flat, settings
+from sngan.report.settings import Setting, as_text, common, settings
 from sngan.runs.run import Run
 
 MOST_GRIDS = 24
@@ -46,7 +46,7 @@ def several_page(runs: Sequence[Run], home: Path, *, left_out: Sequence[str]) ->
         sigma=sigmas_of_several(runs, of),
         grids=[(run, picture, max(run.grids)) for run, picture in pictures if picture],
         n_hidden=sum(bool(run.grids) for run in runs) - len(shown),
-        common=yaml.safe_dump(common([flat(run.config) for run in runs]), sort_keys=False, allow_unicode=True),
+        common=yaml.safe_dump(common([as_text(run.config) for run in runs]), sort_keys=False, allow_unicode=True),
         environments=_environments(runs),
         left_out=left_out,
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sngan.keys import flat, is_among
 from sngan.runs.run import Run
 
 NOT_COMPARED = {
@@ -53,7 +54,7 @@ class Setting:
 
 def settings(runs: Sequence[Run]) -> list[Setting]:
     """The runs by setting, in the order in which settings first occur."""
-    configs = [{key: shown for key, shown in flat(run.config).items() if not _is_not_compared(key)} for run in runs]
+    configs = [{key: text for key, text in as_text(run.config).items() if not is_among(key, NOT_COMPARED)} for run in runs]
     together: dict[str, list[int]] = {}
     for i, config in enumerate(configs):
         together.setdefault(json.dumps(config, sort_keys=True), []).append(i)
@@ -63,7 +64,7 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
         config, first = configs[members[0]], runs[members[0]]
         options = dict.fromkeys(map(_short, keys), "–")  # `protocol` is null where there is no protocol.name
         options |= {_short(key): config[key] for key in keys if key in config}
-        label = ", ".join(f"{_last_part(key, options)}={shown}" for key, shown in options.items())
+        label = ", ".join(f"{_last_part(key, options)}={text}" for key, text in options.items())
         if not keys or len(keys) > MOST_KEYS:
             label = first.path.parent.name if re.fullmatch(r"seed\d+", first.path.name) else first.path.name
         label = label if label and label not in found else str(first.path)
@@ -73,7 +74,7 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
 
 def common(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The keys and values that all runs share."""
-    return {key: shown for key, shown in configs[0].items() if all(config.get(key) == shown for config in configs)}
+    return {key: text for key, text in configs[0].items() if all(config.get(key) == text for config in configs)}
 
 
 def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
@@ -91,15 +92,9 @@ def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
     return [key for key in found if not goes_without_saying(key)]
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """`{"loss": {"name": "bce"}}` -> `{"loss.name": "bce"}`; values as one would write them."""
-    shown: dict[str, str] = {}
-    for key, content in config.items():
-        if isinstance(content, dict):
-            shown |= flat(content, f"{prefix}{key}.")
-        else:
-            shown[f"{prefix}{key}"] = content if isinstance(content, str) else json.dumps(content)
-    return shown
+def as_text(config: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of a config, named with dots, and their values as one would write them."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat(config).items()}
 
 
 def _short(key: str) -> str:
@@ -111,7 +106,3 @@ def _last_part(key: str, keys: Iterable[str]) -> str:
     """`optimizer.lr` is `lr`, where no other key ends so."""
     end = key.rpartition(".")[2]
     return end if sum(other.rpartition(".")[2] == end for other in keys) == 1 else key
-
-
-def _is_not_compared(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in NOT_COMPARED)

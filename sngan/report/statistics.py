@@ -57,7 +57,7 @@ def t_quantile(freedom: float) -> float:
 
     def area(upper: float, pieces: int = 200) -> float:
         h = upper / pieces
-        heights = [math.cos(i * h) ** (freedom - 1) for i in range(pieces + 1)]
+        heights = [math.pow(math.cos(i * h), freedom - 1) for i in range(pieces + 1)]
         return h / 3 * (heights[0] + heights[-1] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2]))
 
     whole = math.sqrt(math.pi) * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))

@@ -27,7 +27,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
-from sngan.config import Config, Keep, Section, parse
+from sngan.config import Config, Keep, Section, due, parse
 from sngan.data.images import ImageSpec
 from sngan.errors import DamagedError, UserError
 from sngan.files import read_json, write_json
@@ -225,7 +225,7 @@ def prune(folder: Path, keep: Keep, best: int | None) -> None:
     """Removes what `keep` does not ask for: all but the last few, the milestones and the best; and leftovers of interrupted writing."""
     saved = steps_saved(folder)
     for step in list(saved)[: -keep.last]:
-        milestone = step > 0 and keep.every > 0 and step % keep.every == 0
+        milestone = step > 0 and due(step, keep.every)
         if step != best and not milestone:
             saved[step].rename(folder / f".partial-{saved[step].name}")  # a kill in the middle leaves no half checkpoint
     for partial in folder.glob(".partial-*"):

@@ -49,7 +49,7 @@ FREE = {
 }
 """Keys that may change between the sessions of a run, because they do not change what is trained.
 
-`data.path` is none of them: whether other files have the same content is known only when all of them are read.
+`data.path` is not among them: only reading all files would tell whether those of another path have the same content.
 """
 
 
@@ -136,10 +136,10 @@ class RunFolder:
         """The seconds of all sessions so far; also written to run.json, so that a kill loses no more of them than of the training."""
         self._sessions[-1]["seconds"] = round(time.monotonic() - self._started, 3)
         write_json(self.path / "run.json", {"sessions": self._sessions}, sealed=True)
-        return round(sum(session.get("seconds", 0.0) for session in self._sessions), 3)
+        return round(sum(float(session.get("seconds", 0.0)) for session in self._sessions), 3)
 
     def close(self) -> None:
-        """Lets other processes open the folder; what opening it made is removed if the run did not begin."""
+        """Releases the folder for other processes. Removes what opening it created, if the run did not begin."""
         if not self._begun:
             self._remove_created()
         self._lock.release()

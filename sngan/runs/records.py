@@ -1,4 +1,4 @@
-"""The small files of a run folder, as far as a report needs them: their form is checked, what is beyond it is left alone."""
+"""The small files of a run folder, as a report reads them: the keys that it needs are checked, others are ignored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sngan.errors import UserError
 
 
 class Read(BaseModel):
-    """Something that a file holds, as far as a report needs it; further keys are left alone."""
+    """Values from a file: the keys that a report needs; others are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -81,7 +81,7 @@ Kind = TypeVar("Kind", bound=Read)
 
 
 def checked(kind: type[Kind], path: Path, values: Any) -> Kind:
-    """What a file holds; `UserError` names the file where its form is another."""
+    """The values of a file as `kind`; `UserError` names the file if they do not have that form."""
     try:
         # through JSON, where strict still reads an int as a float
         return kind.model_validate_json(json.dumps(values))

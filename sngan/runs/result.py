@@ -20,7 +20,7 @@ Result = dict[str, Any]
 Status = Literal["finished", "interrupted", "failed"]
 
 SCORED = {"protocol", "quick", "extractor"}
-"""Keys that may change between sessions, but leave a finished run something to do: other scores."""
+"""Keys that may change between sessions, after which a finished run still has to take other scores."""
 
 
 def ending(error: BaseException | None) -> tuple[Status, str | None]:
@@ -54,7 +54,7 @@ def write_failure(folder: Path, error: BaseException, config: Any) -> None:
 
 
 def finished(config: Config) -> Result | None:
-    """The result of the run that the config describes, if it is at its end already and nothing of it is asked for in another way."""
+    """The result of the run that the config describes, if the run is finished and was trained and scored as the config asks; else None."""
     if config.resume == "never":
         return None
     try:

@@ -1,7 +1,7 @@
 """Run folders as a report reads them: what a run was, how far it came and what it scored.
 
 Nothing here builds a network or asks whether this version could train the config, so that a report also shows runs that failed, are
-going on, or were made by another version. What a file holds is somebody's data: its form is checked, its text is never trusted.
+going on, or were made by another version. Files may be a stranger's: their form is checked, their text is never trusted.
 """
 
 from __future__ import annotations

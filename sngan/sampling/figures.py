@@ -1,4 +1,4 @@
-"""Pictures in rows and columns, with words beside them, as people look at them on a screen."""
+"""Images in rows and columns, magnified and labelled, as one picture for the screen."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LONGEST = 384
-"""Pictures are magnified, by a whole factor so that each pixel stays one, until the longer side of a sheet has at least so many pixels."""
+"""Images are magnified until the longer side of the sheet has at least so many pixels; the factor is whole, so that pixels stay square."""
 
 MOST_ZOOM = 8
-"""But not more than that: of a few pixels there is no more to see."""
+"""The largest factor by which an image is magnified."""
 
 GAP = 4
-"""Pixels between pictures, and around words."""
+"""Pixels between images, and around text."""
 
 FONT_SIZE = 14
 INK = "black"
@@ -28,24 +28,27 @@ PAPER = "white"
 
 @dataclass(frozen=True)
 class Sheet:
-    """Images uint8 [rows * columns, C, H, W], row by row (the last row may be short), and what is written over all of them, over each
-    column, left of each row, and under each image."""
+    """Images uint8 [N, C, H, W], laid out row by row, and their labels; the last row may be short."""
 
     images: Tensor
     columns: int
     over: str = ""
+    """The title."""
     heads: Sequence[str] = ()
+    """A label over each column."""
     sides: Sequence[str] = ()
+    """A label left of each row."""
     under: Sequence[str] = ()
+    """A label under each image."""
 
 
 def near_square(n: int) -> int:
-    """How many columns n pictures have when they are as many as the rows, or one more."""
+    """The number of columns in which n images are laid out as a square, or nearly so."""
     return math.ceil(math.sqrt(n))
 
 
 def draw(sheet: Sheet) -> Image:
-    """The sheet as an RGB picture; its size depends on the images' size and number and on the words alone."""
+    """The sheet as an RGB picture, whose size is a function of the labels and of the number and size of the images."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(FONT_SIZE)

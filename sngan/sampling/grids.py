@@ -1,4 +1,4 @@
-"""Images as files that people look at."""
+"""Grids of images as tensors, and PNG files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ PADDING = 2
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
-    """Images uint8 [N, C, H, W] side by side, `columns` a row: uint8 [3, H', W'] on the CPU."""
+    """Images uint8 [N, C, H, W] side by side, `columns` in a row: uint8 [3, H', W'] on the CPU."""
     from torchvision.utils import make_grid
 
-    return make_grid(images.cpu(), nrow=columns, padding=PADDING, pad_value=255)
+    laid_out: Tensor = make_grid(images.cpu(), nrow=columns, padding=PADDING, pad_value=255)
+    return laid_out
 
 
 def write_png(image: Tensor, path: Path) -> None:
@@ -29,7 +30,7 @@ def write_png(image: Tensor, path: Path) -> None:
 
 
 def ungrid(path: Path, resolution: int) -> Tensor:
-    """The images, uint8 [N, 3, H, W], of a grid that was written as PNG; `UserError` if it is none of such images."""
+    """The images, uint8 [N, 3, H, W], of a grid in a PNG file; `UserError` if it is not a grid of images of this resolution."""
     import numpy as np
     from PIL import Image
 

@@ -44,14 +44,14 @@ class Sample(Section):
     checkpoint: Path | None
     weights: Literal["ema", "raw"]
     mode: Component
-    """What to make from the checkpoint."""
+    """Images, a film or a table of images."""
     n: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] | None
-    """How many latents of each seed; null: as many as the mode shows of one seed, and one of each of several."""
+    """The number of latents of each seed; null: the mode's default, which is usually 1 for each of several seeds."""
     seed: Numbers
-    """The seeds of the latents; null: 0, or the run's own where the mode shows what the run has drawn."""
+    """The seeds of the latents; null: 0, or the run's seed if the mode shows a whole run."""
     label: Numbers
     """Classes, in turn; null: all."""
     out: Path | None
-    """null: as the mode calls it."""
+    """A file or a folder; null: the mode's default."""
     device: Device
     plugins: tuple[str, ...]

@@ -16,11 +16,11 @@ FORMULAS: dict[Rounding, str] = {
 
 
 def quantize(x: Tensor, rounding: Rounding) -> Tensor:
-    """Images float in [-1, 1] as uint8 in 0..255; what lies outside becomes the first or the last level.
+    """Images float in [-1, 1] as uint8 in 0..255; values outside become the first or the last level.
 
-    `inverse` undoes the dequantisation of real images, x / 128 - 1 + U[0, 1/128), bit for bit; `nearest` undoes x / 127.5 - 1, bit for
-    bit too, and is the custom of the field; `truncate` is what the author code does to its samples (evaluation.py). Of a generator that
-    has learned dequantised images `nearest` changes every fourth value by one level, `truncate` every second.
+    `inverse` undoes the dequantisation of real images, x / 128 - 1 + U[0, 1/128), bit for bit. `nearest` undoes x / 127.5 - 1, also bit
+    for bit; most codes use it. `truncate` is what the author code does to its samples (evaluation.py). If a generator has learned
+    dequantised images, `nearest` changes about a fourth of its values by one level, `truncate` about half.
     """
     x = x.float()
     if rounding == "inverse":
@@ -33,10 +33,10 @@ def quantize(x: Tensor, rounding: Rounding) -> Tensor:
 
 
 def rounding_for(data: Data) -> Rounding:
-    """What undoes the scaling of a run's real images, so that a generator that makes exactly these gives them back."""
+    """The rounding that undoes the scaling of a run's real images, so that these come out unchanged."""
     return "inverse" if data.dequantize else "nearest"
 
 
 def resolved(protocol: Protocol, data: Data) -> Protocol:
-    """The protocol of a run that was trained on `data`, with a rounding in the place of `auto`."""
+    """The protocol of a run that was trained on `data`, with `auto` replaced by the rounding that it stands for."""
     return protocol.model_copy(update={"rounding": rounding_for(data)}) if protocol.rounding == "auto" else protocol

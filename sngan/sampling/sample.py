@@ -1,4 +1,4 @@
-"""What a checkpoint makes, as pictures and films: each mode is a file of `modes/`."""
+"""Samples of a checkpoint as pictures and films; each mode is a file of `modes/`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sngan.sampling.modes.mode import Ask, Mode
 from sngan.sampling.request import Sample
 
 MOST_CELLS = 1000
-"""Pictures that are shown side by side: more would be a screen of dots."""
+"""The most images in one picture; more would be too small to see."""
 
 
 def sample(request: Sample) -> str:
-    """Writes what the request's mode makes, and says where it is. `UserError`, before anything is made, for what does not fit together."""
+    """Writes the files of the request's mode and returns a line that names them. Raises `UserError` before anything is sampled."""
     mode: Mode = build("mode", request.mode)
     ask = _definite(request, mode)
     _check(ask, mode)
@@ -26,7 +26,7 @@ def sample(request: Sample) -> str:
 
 
 def _definite(request: Sample, mode: Mode) -> Ask:
-    """The request with values for its nulls."""
+    """The request with its defaults filled in."""
     device = devices.resolve(request.device)
     checkpoint = find(request.run, request.checkpoint)
     config, n_classes = checkpoint.config(), checkpoint.spec.n_classes
@@ -48,25 +48,25 @@ def _definite(request: Sample, mode: Mode) -> Ask:
 
 
 def _check(ask: Ask, mode: Mode) -> None:
-    """What every mode needs."""
+    """Raises `UserError` for what no mode can do."""
     request, called = ask.request, f"mode={ask.request.mode.name}"
     if mode.of_run and request.run is None:
-        raise UserError(f"{called} shows a whole run; give run=DIR in the place of checkpoint=DIR")
+        raise UserError(f"{called} shows a whole run; give run=DIR instead of checkpoint=DIR")
     if ask.n_latents > MOST_SAMPLES:
         raise UserError(f"{len(ask.seeds)} seeds of n={ask.n} are more than {MOST_SAMPLES} latents; give fewer seeds or n=1")
     if request.label and len(request.label) > mode.places(ask):
         raise UserError(
-            f"label={_said(request.label)} names {len(request.label)} classes, of which {called} would show {mode.places(ask)}; "
+            f"label={_said(request.label)} names {len(request.label)} classes, and {called} would show {mode.places(ask)} of them; "
             "give more seeds or latents, or fewer labels"
         )
     if mode.cells(ask) > MOST_CELLS:
         raise UserError(
-            f"{called} would show {mode.cells(ask)} pictures side by side, at most {MOST_CELLS} fit; give fewer seeds, n or labels"
+            f"{called} would show {mode.cells(ask)} images side by side, and at most {MOST_CELLS} fit; give fewer seeds, a smaller n or fewer labels"
         )
 
 
 def _said(numbers: tuple[int, ...]) -> str:
-    """As they are given on the command line, three of many."""
+    """Numbers as on the command line; of many the first three."""
     if len(numbers) == 1:
         return str(numbers[0])
     return f"[{','.join(map(str, numbers[:3]))}{',…' if len(numbers) > 3 else ''}]"

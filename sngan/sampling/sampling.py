@@ -1,4 +1,4 @@
-"""Images from a generator, as a function of (seed, index): sample i is the same whatever the batch size and however many are made."""
+"""Images from a generator, as a function of (seed, index): sample i depends neither on the batch size nor on the number of samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCK = 1000
 
 
 def latents(n: int, z_dim: int, *, seed: int, stream: int = SAMPLE) -> Tensor:
-    """The first n latents [n, Z] of a seed, on the CPU; the first k of them are the k of a smaller n."""
+    """The first n latents [n, Z] of a seed, on the CPU; latent i is the same for every n."""
     blocks = [torch.randn(BLOCK, z_dim, generator=generator("cpu", seed, stream, block)) for block in range(-(-n // BLOCK))]
     return torch.cat(blocks)[:n]
 
@@ -38,7 +38,7 @@ def balanced_labels(n: int, n_classes: int) -> Tensor | None:
 def samples(G: Generator, z: Tensor, y: Tensor | None, *, rounding: Rounding, batch: int = 250) -> Iterator[Tensor]:
     """Batches of images uint8 [<= batch, C, H, W] on G's device, for latents z [n, Z] and labels y [n].
 
-    G is used as it is, in its own mode, in float32 without TF32 whatever it was trained in.
+    G runs in its present mode, in float32 without TF32, whatever precision it was trained in.
     """
     for x in _generated(G, z, y, batch=batch):
         yield quantize(x, rounding)
@@ -59,8 +59,8 @@ def _generated(G: Generator, z: Tensor, y: Tensor | None, *, batch: int) -> Iter
 def recalibrated(G: Generator, *, batches: int, batch: int, seed: int) -> Generator:
     """A copy of G, in evaluation mode, whose batch-norm statistics are measured with its own weights.
 
-    An averaged generator inherits the statistics of another network. Here they are the mean over `batches` batches of `batch` samples
-    (cumulative, so no momentum enters); 0 batches leaves them alone.
+    An averaged generator has running statistics that were measured on the trained one. Here they become the mean over `batches` batches
+    of `batch` samples, without momentum; with 0 batches they stay as they are.
     """
     G = copy.deepcopy(G).eval()
     norms = [m for m in G.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -80,14 +80,14 @@ def recalibrated(G: Generator, *, batches: int, batch: int, seed: int) -> Genera
 
 
 def prepared(G: Generator, config: Config, weights: Literal["ema", "raw"]) -> tuple[Generator, str]:
-    """G as it is scored and shown, and what that means for its batch norm: averaged weights get statistics of their own."""
+    """G as it is scored and shown, with recalibrated batch norm for averaged weights, and the name of its statistics (`batch_norm`)."""
     if weights == "ema":
         G = recalibrated(G, batches=config.ema.recalibrate, batch=config.g_batch, seed=config.seed)
     return G.eval(), batch_norm(config, weights)
 
 
 def batch_norm(config: Config, weights: Literal["ema", "raw"]) -> str:
-    """What a record says of the batch-norm statistics that `prepared` gives."""
+    """The name in records of the batch-norm statistics that `prepared` gives."""
     if weights == "raw" or not config.ema.recalibrate:
         return "running statistics"
     return f"recalibrated over {config.ema.recalibrate} batches of {config.g_batch}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FPS = 20
-"""Frames a second: of a GIF each takes a whole number of hundredths of a second."""
+"""Frames a second; a GIF counts in hundredths of a second, of which a frame takes five."""
 
 QUALITY = "18"
 """The constant rate factor of x264: almost no visible loss."""
@@ -35,7 +35,7 @@ def check_output(path: Path) -> None:
 
 
 def write_pictures(frames: Iterator[Image], path: Path) -> None:
-    """Writes RGB pictures of one size as what the path's ending says: `FPS` a second, or one alone. A GIF repeats for ever.
+    """Writes RGB pictures of one size in the format of the file name: a PNG of one picture, or a film of `FPS` a second. A GIF repeats for ever.
 
     The file is replaced as a whole. Raises `OSError`.
     """
@@ -43,7 +43,7 @@ def write_pictures(frames: Iterator[Image], path: Path) -> None:
 
 
 def png(frames: Iterator[Image]) -> bytes:
-    """One picture."""
+    """A PNG file of the one picture."""
     content = io.BytesIO()
     (picture,) = frames
     picture.save(content, "PNG")
@@ -51,7 +51,7 @@ def png(frames: Iterator[Image]) -> bytes:
 
 
 def gif(frames: Iterator[Image]) -> bytes:
-    """Each frame with the 256 colours that suit it best; one that comes several times in a row is there once, for so much longer."""
+    """A GIF whose frames have 256 colours of their own; a frame that is repeated is stored once and shown for longer."""
     from PIL import Image
 
     content = io.BytesIO()
@@ -70,7 +70,7 @@ def gif(frames: Iterator[Image]) -> bytes:
 
 
 def mp4(frames: Iterator[Image]) -> bytes:
-    """H.264 in the form that every browser plays: half the resolution for colour, and so an even number of pixels."""
+    """An H.264 film in the pixel format that every browser shows; it has colour at half the resolution, so width and height are made even."""
     import av
     from PIL import ImageOps
 
@@ -89,4 +89,4 @@ def mp4(frames: Iterator[Image]) -> bytes:
 
 
 WRITERS: dict[str, Callable[[Iterator[Image]], bytes]] = {".png": png, ".gif": gif, ".mp4": mp4}
-"""The writers, by the suffix of a file's name."""
+"""Suffix of the file name -> writer."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sngan.keys import flat, is_among
 from sngan.runs.folder import FREE
 
 LAYOUT = {
@@ -47,7 +47,7 @@ class Board:
         from torch.utils.tensorboard.summary import hparams
 
         self._writer.add_text("config", f"```json\n{json.dumps(config, indent=2)}\n```", step)
-        _, start, _ = hparams(dict(flat(config)), {})
+        _, start, _ = hparams(hyperparameters(config), {})
         # only the start is written, not the experiment before it: TensorBoard then shows the keys first that differ between runs
         self._events().add_summary(start)
 
@@ -82,15 +82,7 @@ class Board:
         return self._writer.file_writer
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str | float]]:
-    """The keys of a config that change what is trained, as `optimizer.lr`, with values that are numbers or text."""
-    for name, value in config.items():
-        key = prefix + name
-        if key in FREE or value is None:
-            continue
-        if isinstance(value, dict):
-            yield from flat(value, f"{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield key, value
-        else:
-            yield key, value if isinstance(value, str) else json.dumps(value)
+def hyperparameters(config: dict[str, Any]) -> dict[str, str | float]:
+    """The keys of a config that change what is trained, with values that are numbers or text."""
+    values = {key: value for key, value in flat(config).items() if value is not None and not is_among(key, FREE)}
+    return {key: json.dumps(value) if isinstance(value, bool | list | dict) else value for key, value in values.items()}

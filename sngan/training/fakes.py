@@ -25,5 +25,5 @@ def fakes(G: Normalized[Generator], weights: dict[str, Tensor] | None, z: Tensor
     if not together:
         return [G(z[i], None if y is None else y[i], weights=weights) for i in range(len(z))]
     with groups(G.network, len(z)):
-        x = G(z.flatten(0, 1), None if y is None else y.flatten(), weights=weights)
+        x: Tensor = G(z.flatten(0, 1), None if y is None else y.flatten(), weights=weights)
     return x.chunk(len(z))

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from sngan import devices, distributed
-from sngan.config import Config
+from sngan.config import Config, due
 from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
 from sngan.errors import DivergedError, UserError
@@ -30,7 +30,7 @@ from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
 from sngan.training.log import describe
 from sngan.training.recorder import Recorder
-from sngan.training.schedule import due, learning_rate, set_learning_rate
+from sngan.training.schedule import learning_rate, set_learning_rate
 from sngan.training.step import Game
 
 log = logging.getLogger(__name__)

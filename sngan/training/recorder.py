@@ -280,7 +280,7 @@ class Recorder:
                 G, measured = prepared(G, self.config, "ema")
                 scored = self.scorer.score(G, protocol)
                 if role == "full":
-                    scored["floor"] = self.scorer.floor(protocol)
+                    scored["floor"] = self.scorer.baseline(protocol)
         except Interrupted:
             return
         subject = {"by": "train", "role": role, "step": step, "weights": "ema", "batch_norm": measured, **known}

@@ -1,15 +1,10 @@
-"""When things happen, and the learning rate over time."""
+"""The learning rate over time."""
 
 from __future__ import annotations
 
 import torch
 
 from sngan.config import Optimizer
-
-
-def due(step: int, every: int) -> bool:
-    """Whether an action with this interval is due after `step` steps; an interval of 0 switches it off."""
-    return every > 0 and step % every == 0
 
 
 def learning_rate(step: int, steps: int, options: Optimizer) -> float:

@@ -89,8 +89,8 @@ def test_a_variant_has_all_that_those_before_it_have(kind: str, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["variants=[warp_drive]"], "variants=warp_drive: none of this device is called so"),
-        (["discriminator.normalization=none"], "spectral norm as the paper has it"),
+        (["variants=[warp_drive]"], "variants=warp_drive: no variant of this device has this name"),
+        (["discriminator.normalization=none"], "textbook loop has the paper's spectral norm"),
         (["regularizer=r1"], "neither regularizer nor weight_clip"),
         (["rounds=0"], "rounds=0"),
         (["batch=65"], "batch=65: the textbook's loader needs as many images, and there are 64"),

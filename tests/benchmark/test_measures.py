@@ -53,7 +53,7 @@ def test_the_peak_is_more_than_a_small_product_reaches() -> None:
 
 
 @pytest.mark.parametrize("whose", ["ours", "torch's"])
-def test_the_time_of_spectral_norm_grows_with_the_updates_of_d(tiny: Callable[..., Config], whose: str) -> None:
+def test_the_time_of_spectral_norm_grows_with_the_discriminator_updates(tiny: Callable[..., Config], whose: str) -> None:
     _, D = build_networks(tiny(), ImageSpec(32, 3, 0))
     if whose != "ours":
         _, plain = build_networks(tiny("discriminator.normalization=none"), ImageSpec(32, 3, 0))

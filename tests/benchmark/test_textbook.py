@@ -1,4 +1,4 @@
-"""The textbook's loop plays the same game: only then is a ratio to it a fair one."""
+"""The textbook's loop trains the same networks in the same way, so that a ratio to it is fair."""
 
 from __future__ import annotations
 

@@ -49,10 +49,10 @@ def evaluate(*words: str) -> int:
         (["samples=a", "all=true"], "all=true is for the checkpoints of a run; give run=DIR"),
         (["samples=a", "weights=raw", "protocol=quick", *SHAPES], "weights=raw chooses between the generators of a checkpoint"),
         (["checkpoint=a", "all=true"], "all=true is for the checkpoints of a run; give run=DIR"),
-        (["run=a", "against=b", "data=shapes"], "against= and data= both name images to compare with; give one of them"),
+        (["run=a", "against=b", "data=shapes"], "against= and data= both name reference images; give one of them"),
         (["run=a", "runs=b"], "unknown key runs; did you mean run?"),
         (["real=valid", *SHAPES], "real=valid: input should be 'train' or 'test'"),
-        (["real=test"], "real=test: of which images? give data=cifar10, or another data set"),
+        (["real=test"], "real=test needs a data set; give data=cifar10, or another"),
         (["real=test", "data=shapes"], "real=test: no run says how to score these; give protocol=standard"),
         (["real=test", *SHAPES, "protocol=quick", "n=20"], "real=test holds 16 images, too few for 1 draws of n=20; use fewer"),
         (["samples=a", "protocol=quick"], "samples=a: no run says how to score these"),
@@ -88,7 +88,7 @@ def test_the_table_shows_the_scores_under_their_full_names_beside_those_of_real_
     lines = capsys.readouterr().out.splitlines()
     record = read_lines(run / "metrics.jsonl")[-1]
     assert lines[0] == "step 6, ema weights, batch norm recalibrated over 2 batches of 8"
-    for title, scores, where in (("", record["scores"], 1), ("16 real test images score", record["floor"]["scores"], 6)):
+    for title, scores, where in (("", record["scores"], 1), ("real-data baseline, 16 test images", record["floor"]["scores"], 6)):
         assert len(scores) == 5
         assert title in lines[where]
         for name, value in scores.items():
@@ -129,7 +129,7 @@ def test_all_checkpoints_give_a_table_with_the_best_marked_and_a_curve(run: Path
     assert lines[0].split()[1:] == list(records[0]["scores"])
     distances = [record["scores"]["fd_16_shapes-train_small_resnet"] for record in records]
     assert [line.split()[1].endswith("*") for line in lines[1:4]] == [value == min(distances) for value in distances]
-    assert lines[-2].startswith("16 real test images: fd_16_shapes-train_small_resnet ")
+    assert lines[-2].startswith("real-data baseline, 16 test images: fd_16_shapes-train_small_resnet ")
     path = Path(lines[-1].removeprefix("curve: "))
     assert path == run / "scores-quick-ema.png"
     with Image.open(path) as curve:
@@ -152,7 +152,7 @@ def test_a_signal_keeps_what_is_scored_and_the_same_command_does_the_rest(
 
     def interrupted(*args: object, **kwargs: object) -> tuple[float, float]:
         calls.append(args)
-        if len(calls) == 3:  # the first checkpoint, its floor, the second checkpoint; the others are scored in earnest
+        if len(calls) == 3:  # the first checkpoint, its real-data baseline, the second checkpoint; the others are scored in earnest
             os.kill(os.getpid(), signum)
             raise AssertionError("the signal should have ended the score")
         return inception_score(*args, **kwargs)

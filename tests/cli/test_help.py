@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sngan.__main__ import COMMANDS, main
-from sngan.cli.help import HEIGHT, WIDTH, Manual, flat, notes
+from sngan.cli.help import HEIGHT, WIDTH, Manual, notes
+from sngan.keys import flat
 
 Capture = pytest.CaptureFixture[str]
 

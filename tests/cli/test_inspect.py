@@ -72,7 +72,7 @@ def test_a_table_with_gaps_has_the_reason(capsys: Capture) -> None:
     assert main(["inspect", "run=run", "plot=none"]) == 0
     out = capsys.readouterr().out
     assert "  at most   -   BatchNorm2d divides activations" in out
-    assert "  at least  -   with batch normalisation D is no function of one image" in out
+    assert "  at least  -   with batch normalisation D is not a function of one image" in out
 
 
 def test_real_images_can_be_others(trained: Path, capsys: Capture) -> None:
@@ -102,7 +102,7 @@ def test_real_images_can_be_others(trained: Path, capsys: Capture) -> None:
         (["run=RUN", "plot=nowhere/mine.png"], "plot=nowhere/mine.png cannot be written (No such file or directory)"),
         (["run=RUN", "plot=/dev/null/mine.png"], "plot=/dev/null/mine.png cannot be written (Not a directory)"),
         (["run=RUN", "data=npz", "data.path=nowhere.npz"], "data.path=nowhere.npz: no such file"),
-        (["run=RUN", "data=cifar10"], "n=0 looks at the weights alone"),
+        (["run=RUN", "data=cifar10"], "n=0 inspects the weights alone"),
         (["run=RUN", "data.root=x"], "choose one with data=… first"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

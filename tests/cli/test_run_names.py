@@ -83,7 +83,7 @@ def test_a_run_goes_on_where_an_earlier_version_began_it(capsys: Capture) -> Non
     old.parent.mkdir(parents=True)
     assert main(["train", *words]) == 0
     out = capsys.readouterr().out
-    assert f"{old} has the name of an earlier version, which is kept; it would be {variant(words)} now" in out
+    assert f"{old} was named by an earlier version of sngan and keeps its name; a new run would be named {variant(words)}" in out
     assert [path.parent for path in Path("runs/mine").glob("*/*/config.json")] == [old]
 
 

@@ -117,11 +117,11 @@ def test_a_film_is_a_function_of_seed_and_checkpoint(plain: Path) -> None:
         (["mode=interpolate", "label=2"], "label=2: this run is unconditional; leave label out"),
         (["mode=classes"], "this run is unconditional and has no classes"),
         (["mode=classes", "mode.seconds=1"], "mode.seconds=1 with out=classes.png: a picture does not move; give out=classes.gif"),
-        (["mode=training", "seed=1"], "seed with mode.source=samples: the run drew its pictures of seed=3"),
+        (["mode=training", "seed=1"], "seed with mode.source=samples: the run's grids are of seed=3"),
         (["mode=training", "weights=raw"], "weights with mode.source=samples"),
-        (["mode=training", "n=101"], "n=101: the run drew 100 pictures; give fewer, or take mode.source=checkpoints"),
-        (["mode=truncation", "out=film.gif", "n=1"], "goes from one latent to the next, and there is one; give n=2 or more"),
-        (["mode=truncation", "n=200"], "would show 1200 pictures side by side, at most 1000 fit"),
+        (["mode=training", "n=101"], "n=101: the run's grids hold 100 images; give a smaller n, or use mode.source=checkpoints"),
+        (["mode=truncation", "out=film.gif", "n=1"], "goes from one latent to the next, and there is only one; give n=2 or more"),
+        (["mode=truncation", "n=200"], "would show 1200 images side by side, and at most 1000 fit"),
         (["mode=truncation", "n=100", "out=film.gif", "mode.seconds=100"], "is more than 1000000"),
         (["mode=truncation", "mode.psi=[]"], "mode.psi=[]"),
         (["out=film.gif"], "out=film.gif: mode=images writes a folder of PNG files"),
@@ -148,8 +148,8 @@ def test_what_does_not_fit_together_is_refused_and_leaves_nothing(
     ("words", "said"),
     [
         (["label=10"], "label=10: the classes are 0 to 9"),
-        (["label=0-3", "n=2"], "label=[0,1,2,…] names 4 classes, of which mode=images would show 2"),
-        (["mode=interpolate", "label=[0,1]"], "label=[0,1] names 2 classes, of which mode=interpolate would show 1"),
+        (["label=0-3", "n=2"], "label=[0,1,2,…] names 4 classes, and mode=images would show 2 of them"),
+        (["mode=interpolate", "label=[0,1]"], "label=[0,1] names 2 classes, and mode=interpolate would show 1 of them"),
         (["mode=training", "label=3"], "label with mode.source=samples"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -163,11 +163,11 @@ def test_labels_that_would_not_be_shown_are_refused(words: list[str], said: str,
 def test_the_film_of_a_run_needs_the_run(plain: Path, capsys: Capture) -> None:
     checkpoint = plain / "checkpoints" / "step-00000006"
     assert main(["sample", f"checkpoint={checkpoint}", "mode=training"]) == 2
-    assert "mode=training shows a whole run; give run=DIR in the place of checkpoint=DIR" in capsys.readouterr().err
+    assert "mode=training shows a whole run; give run=DIR instead of checkpoint=DIR" in capsys.readouterr().err
 
 
 def test_a_run_that_drew_nothing_has_its_checkpoints(tmp_path_factory: pytest.TempPathFactory, capsys: Capture) -> None:
     run = finished_run(tmp_path_factory.mktemp("silent"), "protocol=none", "sample_every=0")
     assert main(["sample", f"run={run}", "mode=training"]) == 2
-    assert "drew no samples (sample_every=0); take mode.source=checkpoints" in capsys.readouterr().err
+    assert "has no grids of samples (sample_every=0); use mode.source=checkpoints" in capsys.readouterr().err
     assert main(["sample", f"run={run}", "mode=training", "mode.source=checkpoints", "n=4"]) == 0

@@ -97,12 +97,12 @@ def test_a_missing_test_split_is_said_when_it_is_asked_for(path):
         ({"images": np.array([b"", None])}, {}, r"array images is object"),
         ({"images": IMAGES, "labels": LABELS[:5]}, {}, r"array labels is int64 \[5\]; labels of 6 images must be integers \[6\]"),
         ({"images": IMAGES, "labels": LABELS / 2}, {}, r"array labels is float64"),
-        ({"images": IMAGES, "labels": LABELS - 1}, {}, r"label -1; labels count from 0"),
+        ({"images": IMAGES, "labels": LABELS - 1}, {}, r"label -1; labels are class numbers, from 0 on"),
         ({"images": IMAGES, "test_images": IMAGES[:, 1:7, 1:7]}, {}, r"test images are \[6, 6, 3\], train images are \[8, 8, 3\]"),
         (
             {"images": IMAGES, "labels": LABELS, "test_images": IMAGES, "test_labels": LABELS + 1},
             {},
-            r"test label 3 is unknown in training, where the last is 2",
+            r"test label 3 is no class of the training images, whose largest label is 2",
         ),
     ],
 )

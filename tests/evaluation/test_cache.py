@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_written_costs_time_alone_and_is_told(
     monkeypatch.setenv("SNGAN_CACHE", str(tmp_path / "file"))
     with caplog.at_level(logging.WARNING):
         assert remembered("features", MADE_FROM, HOLDS, maker()[0])["mu"].tolist() == [1.0, 1.0]
-    assert "features is made anew each time; set SNGAN_CACHE to another folder" in caplog.text
+    assert "features cannot be kept and will be computed again; set SNGAN_CACHE to another folder" in caplog.text
 
 
 def test_a_disk_that_fills_while_it_writes_costs_time_alone_and_leaves_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,7 +98,7 @@ def test_a_disk_that_fills_while_it_writes_costs_time_alone_and_leaves_nothing(c
     with full_disk(50_000):
         found = remembered("features", MADE_FROM, {"x"}, lambda: large)
     assert torch.equal(found["x"], large["x"])
-    assert "features is made anew each time" in caplog.text
+    assert "features cannot be kept and will be computed again" in caplog.text
     assert not list(folder().iterdir())
 
 

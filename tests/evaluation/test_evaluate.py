@@ -244,12 +244,12 @@ def test_a_checkpoint_that_stands_alone_keeps_its_scores_itself(run: Path) -> No
     find(None, alone).config()  # and is a whole checkpoint still
 
 
-def test_real_images_of_the_other_split_score_what_is_shown_as_the_floor(run: Path) -> None:
+def test_real_images_of_the_other_split_score_what_is_shown_as_the_baseline(run: Path) -> None:
     real = one(real="test", data=SHAPES, extractor=EXTRACTOR)
-    floor = one(run=run)["floor"]
+    baseline = one(run=run)["floor"]
     assert (real["real"], real["protocol"]["n"]) == ("test", 16)
-    assert real["scores"] == pytest.approx(floor["scores"], rel=1e-5)
-    assert real["floor"] is None, "it is the floor itself"
+    assert real["scores"] == pytest.approx(baseline["scores"], rel=1e-5)
+    assert real["floor"] is None, "it is the baseline itself"
 
 
 def test_real_images_of_the_reference_are_at_no_distance_from_it() -> None:
@@ -272,7 +272,7 @@ def test_images_of_another_size_are_refused(run: Path) -> None:
 def test_a_folder_has_no_test_images_to_compare_with(run: Path) -> None:
     Image.new("L", (32, 32)).save("a.png")
     with pytest.raises(
-        UserError, match=r"against=\. has no test images, which protocol=small asks for; take protocol\.reference=train"
+        UserError, match=r"against=\. has no test images, which protocol=small compares with; use protocol\.reference=train"
     ):
         one(run=run, against=".", protocol={**PROTOCOL, "reference": "test"})
 

@@ -209,41 +209,41 @@ def test_a_score_leaves_everything_as_it_was(conditional: Generator) -> None:
             scores = scorer()
             scores.trial("train")
             record = scores.score(conditional, protocol())
-            scores.floor(protocol())
+            scores.baseline(protocol())
             assert surroundings() == before
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
     assert record["scores"] == scorer().score(conditional, protocol())["scores"], "and is float32 whatever surrounds it"
 
 
-def test_the_floor_is_the_score_of_as_many_real_images_of_the_other_split() -> None:
+def test_the_baseline_is_the_score_of_as_many_real_images_of_the_other_split() -> None:
     scores = scorer()
-    floor = scores.floor(protocol(draws=3))
+    baseline = scores.baseline(protocol(draws=3))
     alone = scores.score_images(scores.images("test"), protocol())
-    assert floor is not None
-    assert (floor["split"], floor["n"]) == ("test", 20)
-    assert floor["scores"] == pytest.approx(alone["scores"], rel=1e-5)
-    assert floor["deviations"].keys() == alone["deviations"].keys()
+    assert baseline is not None
+    assert (baseline["split"], baseline["n"]) == ("test", 20)
+    assert baseline["scores"] == pytest.approx(alone["scores"], rel=1e-5)
+    assert baseline["deviations"].keys() == alone["deviations"].keys()
 
 
-def test_the_floor_of_a_score_against_the_test_images_is_of_training_images_and_of_all_there_are() -> None:
-    floor = scorer().floor(protocol(reference="test", n=100))
-    assert floor is not None
-    assert (floor["split"], floor["n"]) == ("train", 40)
-    assert "fd_40_shapes-test_small_resnet" in floor["scores"]
+def test_the_baseline_of_a_score_against_the_test_images_is_of_training_images_and_of_all_there_are() -> None:
+    baseline = scorer().baseline(protocol(reference="test", n=100))
+    assert baseline is not None
+    assert (baseline["split"], baseline["n"]) == ("train", 40)
+    assert "fd_40_shapes-test_small_resnet" in baseline["scores"]
 
 
-def test_there_is_no_floor_without_a_second_split() -> None:
+def test_there_is_no_baseline_without_a_second_split() -> None:
     np.savez("plain.npz", images=np.zeros((8, 32, 32, 3), np.uint8))
     source = Npz(path=Path("plain.npz"), train_images=None, train_labels=None, test_images=None, test_labels=None)
-    assert scorer(source).floor(protocol()) is None
+    assert scorer(source).baseline(protocol()) is None
 
 
-def test_there_is_no_floor_of_fewer_images_than_the_metrics_need() -> None:
-    assert scorer(Shapes(n_train=40, n_test=3, seed=0)).floor(protocol()) is None
+def test_there_is_no_baseline_of_fewer_images_than_the_metrics_need() -> None:
+    assert scorer(Shapes(n_train=40, n_test=3, seed=0)).baseline(protocol()) is None
 
 
-def test_test_images_that_cannot_be_read_cost_the_floor_alone_and_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_test_images_that_cannot_be_read_cost_the_baseline_alone_and_are_told(caplog: pytest.LogCaptureFixture) -> None:
     for folder in ("train", "test"):
         Path(folder).mkdir()
         for i in range(6):
@@ -251,7 +251,7 @@ def test_test_images_that_cannot_be_read_cost_the_floor_alone_and_are_told(caplo
     Path("test/3.png").write_bytes(b"no picture")
     source = ImageFolder(path=Path("train"), test_path=Path("test"), resolution=32, on_error="stop")
     with caplog.at_level(logging.WARNING):
-        assert scorer(source).floor(protocol(n=5)) is None
+        assert scorer(source).baseline(protocol(n=5)) is None
     assert "3.png" in caplog.text
 
 
@@ -280,7 +280,7 @@ def test_an_extractor_that_cannot_look_at_the_images_is_refused_by_the_trial(mon
 
     assert small_resnet(weights=None).label == "small_resnet"  # so that the built-in ones are registered first
     monkeypatch.setitem(registry._builders, "extractor", {**registry._builders["extractor"], "picky": picky})
-    with pytest.raises(UserError, match=r"extractor=picky cannot look at images of shapes: .*[Kk]ernel size"):
+    with pytest.raises(UserError, match=r"extractor=picky cannot extract features of images of shapes: .*[Kk]ernel size"):
         scorer(extractor="picky").trial("train")
 
 

@@ -100,7 +100,7 @@ def test_what_cannot_be_said_has_a_reason(normalization: str, name: str) -> None
     assert record["lipschitz_bound_note"].startswith(name)
     if normalization == "batch":
         assert record["lipschitz_found"] is None
-        assert record["lipschitz_found_note"] == "with batch normalisation D is no function of one image"
+        assert record["lipschitz_found_note"] == "with batch normalisation D is not a function of one image"
     else:
         assert record["lipschitz_found"] > 0
 

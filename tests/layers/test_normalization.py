@@ -97,7 +97,7 @@ def plain_copy(layers: nn.Module) -> nn.Module:
 
 def test_errors_name_the_networks_key() -> None:
     config = options("generator.normalization=spectral", "generator.exclude=[nothing]")
-    with pytest.raises(UserError, match=r"generator\.exclude=nothing: no layer is called so"):
+    with pytest.raises(UserError, match=r"generator\.exclude=nothing: no layer has this name"):
         normalized(network(), config.generator, role="generator")
 
 
@@ -112,5 +112,5 @@ def test_without_a_norm_the_network_runs_as_it_is() -> None:
 @pytest.mark.parametrize("kind", ["instance", "group"])
 def test_a_norm_that_would_leave_nothing_is_refused_before_the_run(kind: str) -> None:
     widths = "discriminator.widths=[1,1,1,1,1,1,1,1,1,1,1]"  # five halvings of 32 px
-    with pytest.raises(UserError, match=r"a group is one channel of a map of one pixel \(\[1, 1, 1\]\)"):
+    with pytest.raises(UserError, match=r"a group would be a single number, one channel of a map of one pixel \(\[1, 1, 1\]\)"):
         build_discriminator(options(widths, f"discriminator.normalization={kind}"), ImageSpec(32, 3, 0))

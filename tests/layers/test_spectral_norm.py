@@ -527,7 +527,7 @@ def test_excluded_layers_keep_their_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exclude", "words"), [(["last"], "exclude=last: no layer is called so; the layers are 0, 3"), (["*"], "leaves no layer")]
+    ("exclude", "words"), [(["last"], "exclude=last: no layer has this name; the layers are 0, 3"), (["*"], "leaves no layer")]
 )
 def test_what_cannot_be_excluded_is_refused(exclude: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):

@@ -30,7 +30,7 @@ def result(run: str = "run") -> dict[str, Any]:
 
 
 def at_step(step: int, act: Callable[[TrainState], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something happens before a step is played, which then is."""
+    """Something happens before a training step, which then goes on."""
     play = engine.train_step
 
     def watched(state: TrainState, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
@@ -42,7 +42,7 @@ def at_step(step: int, act: Callable[[TrainState], object], monkeypatch: pytest.
 
 
 def break_down(state: TrainState) -> None:
-    raise RuntimeError("the card fell off the bus")
+    raise RuntimeError("the GPU fell off the bus")
 
 
 def test_a_finished_run_says_what_came_out_and_of_what(tiny: Tiny) -> None:
@@ -125,8 +125,8 @@ def test_a_fault_of_the_program_leaves_its_traceback_until_the_run_goes_on(tiny:
         at_step(4, break_down, patch)
         with pytest.raises(RuntimeError):
             train(tiny("run_dir=run", "protocol=none"))
-    assert (result()["status"], result()["error"]) == ("failed", "RuntimeError: the card fell off the bus")
-    assert Path("run/traceback.txt").read_text().endswith("RuntimeError: the card fell off the bus\n")
+    assert (result()["status"], result()["error"]) == ("failed", "RuntimeError: the GPU fell off the bus")
+    assert Path("run/traceback.txt").read_text().endswith("RuntimeError: the GPU fell off the bus\n")
     train(tiny("run_dir=run", "protocol=none"))
     assert result()["status"] == "finished"
     assert not Path("run/traceback.txt").exists()

@@ -12,7 +12,7 @@ import pytest
 from sngan import UserError
 from sngan.report.comparable import measures, titles, value
 from sngan.report.ranking import rows, verdict
-from sngan.report.settings import differing, flat, settings
+from sngan.report.settings import as_text, differing, settings
 from sngan.runs.records import Record
 from sngan.runs.run import Run, find_runs, read_run
 
@@ -125,9 +125,9 @@ def test_runs_that_differ_by_seed_and_intervals_alone_are_one_setting() -> None:
 
 
 def test_a_component_goes_by_its_name_and_its_own_options_go_without_saying() -> None:
-    configs = [flat({"loss": {"name": "bce", "saturating": False}}), flat({"loss": {"name": "hinge"}})]
+    configs = [as_text({"loss": {"name": "bce", "saturating": False}}), as_text({"loss": {"name": "hinge"}})]
     assert differing(configs) == ["loss.name"]
-    configs.append(flat({"loss": {"name": "bce", "saturating": True}}))
+    configs.append(as_text({"loss": {"name": "bce", "saturating": True}}))
     assert differing(configs) == ["loss.name", "loss.saturating"]
 
 

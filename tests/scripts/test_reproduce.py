@@ -197,7 +197,7 @@ def run_of(seed: int, value: float, *more: str, row: str = "cifar10_cnn") -> dic
     """A record of a run at full scale."""
     scores = {"standard": {"last": {"fid_50k_cifar10-train_inception": value, "kid_50k_cifar10-train_inception": 0.1}}}
     overrides = [f"experiment={row}", f"seed={seed}", *more]
-    return {"row": row, "seed": seed, "overrides": overrides, "steps": 100_000, "device": "a card", "error": None, "scores": scores}
+    return {"row": row, "seed": seed, "overrides": overrides, "steps": 100_000, "device": "a GPU", "error": None, "scores": scores}
 
 
 def test_a_line_has_the_mean_and_the_deviation_over_seeds_beside_what_is_published(reproduced: Any) -> None:
@@ -205,7 +205,7 @@ def test_a_line_has_the_mean_and_the_deviation_over_seeds_beside_what_is_publish
     write_json(Path("records.json"), {"runs": runs})
     text = reproduced.markdown(reproduced.tables()["cifar10"], reproduced.Records(Path("records.json")))
     assert "| cifar10_resnet | 2 | **15.00 ± 1.41** (14.21¹) |" in text
-    assert "after 100,000 steps on a card" in text
+    assert "after 100,000 steps on a GPU" in text
     assert "kid_" not in text.splitlines()[0]
 
 

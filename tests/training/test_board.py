@@ -14,7 +14,7 @@ from sngan import Config, train
 from sngan.files import read_lines
 from sngan.state import TrainState
 from sngan.training import engine
-from sngan.training.board import LAYOUT, flat
+from sngan.training.board import LAYOUT, hyperparameters
 
 Tiny = Callable[..., Config]
 
@@ -102,7 +102,7 @@ def test_hyperparameters_are_numbers_or_text() -> None:
         "weight_clip": None,
         "conditional": True,
     }
-    assert dict(flat(config)) == {
+    assert hyperparameters(config) == {
         "steps": 3,
         "optimizer.betas": json.dumps([0.0, 0.9]),
         "optimizer.lr": 1e-3,

@@ -56,7 +56,7 @@ def check(found: Sequence[Direction], *, tolerance: float = 1e-8) -> None:
 
 @pytest.mark.parametrize("words", pairwise_cover(), ids=lambda words: " ".join(word.partition("=")[2] for word in words))
 def test_every_update_goes_where_the_textbook_goes(words: list[str]) -> None:
-    """Every two choices of different kinds meet in one of these games; `scripts/directions.py` plays their whole product."""
+    """Every two choices of different kinds meet in one of these games; `scripts/directions.py` trains their whole product."""
     config = config_of(words)
     check(compared(config, lambda state, batch: train_step(state, game_of(config), batch)))
 
@@ -77,9 +77,9 @@ def test_the_games_show_all_that_can_be_asked_for() -> None:
             assert f"{group}={path.stem}" in shown or path.stem in ("dcgan_small",), path  # dcgan with another width
         named = {compose([*ASIDE, word]).model_dump()[group]["name"] for word in shown if word.startswith(f"{group}=")}
         assert named == set(registry.names(group))
-    for player, options in (("generator", GeneratorNetwork), ("discriminator", DiscriminatorNetwork)):
+    for role, options in (("generator", GeneratorNetwork), ("discriminator", DiscriminatorNetwork)):
         for norm in get_args(options.model_fields["normalization"].annotation):
-            assert f"{player}.normalization={norm}" in shown
+            assert f"{role}.normalization={norm}" in shown
 
 
 FEW = {

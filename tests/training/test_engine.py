@@ -39,17 +39,17 @@ GAMES = {
 }
 
 
-def played(
+def trained(
     kind: Kind, *overrides: str, steps: int, device: torch.device = CPU, dtype: torch.dtype = torch.float32
 ) -> tuple[TrainState, Tensor]:
     """The state after so many steps from one seed, and their statistics [steps, statistics]."""
     torch._dynamo.reset()
     config = compose([*TINY, *overrides])
-    state, play = engine_of(kind, config, device, dtype)
+    state, train = engine_of(kind, config, device, dtype)
     stats = []
     for step in range(steps):
         with precision(config.precision, device):
-            stats.append(play(inputs(config, step, device, dtype)))
+            stats.append(train(inputs(config, step, device, dtype)))
     return state, torch.stack([torch.stack(list(s.values())) for s in stats]).cpu()
 
 
@@ -93,32 +93,32 @@ def distance(a: TrainState, b: TrainState) -> float:
 
 @needs_a_compiler
 @pytest.mark.parametrize("game", GAMES)
-def test_compiled_networks_play_the_same_twenty_steps(game: str) -> None:
+def test_compiled_networks_train_the_same_twenty_steps(game: str) -> None:
     """In float64, where what rounding differs by has not grown to more: in float32 a game doubles it every step or two."""
-    eager, eager_stats = played("eager", *GAMES[game], steps=20, dtype=torch.float64)
-    compiled, stats = played("compile", *GAMES[game], steps=20, dtype=torch.float64)
+    eager, eager_stats = trained("eager", *GAMES[game], steps=20, dtype=torch.float64)
+    compiled, stats = trained("compile", *GAMES[game], steps=20, dtype=torch.float64)
     torch.testing.assert_close(stats, eager_stats, rtol=1e-10, atol=1e-12)
     assert distance(eager, compiled) < 1e-10
     assert list(compiled.D.state_dict()) == list(eager.D.state_dict())
 
 
 @needs_a_compiler
-def test_compiled_networks_play_the_same_step_in_float32() -> None:
-    _, eager_stats = played("eager", steps=1)
-    _, stats = played("compile", steps=1)
+def test_compiled_networks_train_the_same_step_in_float32() -> None:
+    _, eager_stats = trained("eager", steps=1)
+    _, stats = trained("compile", steps=1)
     torch.testing.assert_close(stats, eager_stats, rtol=1e-5, atol=1e-6)
 
 
 @needs_a_compiler
 def test_both_networks_run_compiled_code_and_no_other() -> None:
-    """The four forwards of a step with one update of D: G's fakes, D in its update, G and D in G's."""
+    """The four forwards of a step with one discriminator update: G's fakes, D in its update, G and D in that of G."""
     torch._dynamo.reset()
     config = compose(TINY)
-    _, play = engine_of("compile", config)
-    play(inputs(config, 0, CPU, torch.float32))
+    _, train = engine_of("compile", config)
+    train(inputs(config, 0, CPU, torch.float32))
     compiled = graphs()
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
-        play(inputs(config, 1, CPU, torch.float32))
+        train(inputs(config, 1, CPU, torch.float32))
     regions = [event for event in profiled.events() if event.name.startswith("Torch-Compiled Region")]
     assert graphs() == compiled
     assert len(regions) == 4
@@ -161,8 +161,8 @@ def small_engine(n: int) -> tuple[engine.Engine, Inputs]:
     config = compose([*TINY, f"batch={n}", f"g_batch={2 * n}"])
     state = initial_state(config, Normalized(Linear()), Normalized(LinearD(3, 1)), CPU)
     data = inputs(config, 0, CPU, torch.float32)
-    play = engine.build("compile", state, Game(build("loss", config.loss), None, None, 0.9))
-    return play, data._replace(x_real=data.x_real[..., :1, :1])
+    train = engine.build("compile", state, Game(build("loss", config.loss), None, None, 0.9))
+    return train, data._replace(x_real=data.x_real[..., :1, :1])
 
 
 @pytest.fixture
@@ -177,8 +177,8 @@ def _counted_anew() -> Iterator[None]:
 @pytest.mark.usefixtures("_counted_anew")
 def test_runs_of_one_process_are_all_compiled(capsys: pytest.CaptureFixture[str]) -> None:
     for runs, n in enumerate((4, 5, 6, 7), start=1):
-        play, data = small_engine(n)
-        play(data)
+        train, data = small_engine(n)
+        train(data)
         assert graphs() == 4 * runs
     assert capsys.readouterr().err == ""
 
@@ -187,14 +187,14 @@ def test_runs_of_one_process_are_all_compiled(capsys: pytest.CaptureFixture[str]
 @pytest.mark.usefixtures("_counted_anew")
 def test_networks_that_are_not_compiled_any_more_are_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     for n in (4, 5):
-        play, data = small_engine(n)
+        train, data = small_engine(n)
     with (
         torch._dynamo.config.patch(recompile_limit=3),
         pytest.raises(
             UserError, match="engine=compile: torch compiles no more than 3 graphs in a process; start another one, or use"
         ),
     ):
-        play(data)
+        train(data)
     assert graphs() == 3
     assert capfd.readouterr().err == ""  # the error says it all
 
@@ -209,10 +209,10 @@ def test_a_network_that_compiles_in_part_is_an_error(monkeypatch: pytest.MonkeyP
         return torch.nn.functional.linear(x.flatten(1), self.weight).squeeze(1)
 
     monkeypatch.setattr(LinearD, "forward", forward)
-    play, data = small_engine(4)
+    train, data = small_engine(4)
     for switches in ({}, {"suppress_errors": True}):
         with torch._dynamo.config.patch(switches), pytest.raises(UserError, match="torch could not compile these networks"):
-            play(data)
+            train(data)
 
 
 @pytest.mark.parametrize("switch", ["TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"])
@@ -236,9 +236,9 @@ def test_switches_of_the_process_are_put_back() -> None:
 
 
 def test_bfloat16_stays_within_two_per_cent_of_float32_for_a_step() -> None:
-    """The first update of D sees the same weights; the tolerance is that of logits around 1."""
-    _, exact = played("eager", steps=1)
-    _, rounded = played("eager", "precision=bf16", steps=1)
+    """The first discriminator update sees the same weights; the tolerance is that of logits around 1."""
+    _, exact = trained("eager", steps=1)
+    _, rounded = trained("eager", "precision=bf16", steps=1)
     assert not torch.equal(exact, rounded)
     torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0.02)
 
@@ -320,50 +320,50 @@ GPU = torch.device("cuda")
 @needs_a_gpu
 @pytest.mark.parametrize("game", GAMES)
 def test_a_captured_step_is_the_step_bit_for_bit(game: str) -> None:
-    eager, eager_stats = played("eager", *GAMES[game], steps=20, device=GPU)
-    graph, stats = played("graph", *GAMES[game], steps=20, device=GPU)
+    eager, eager_stats = trained("eager", *GAMES[game], steps=20, device=GPU)
+    graph, stats = trained("graph", *GAMES[game], steps=20, device=GPU)
     assert torch.equal(stats, eager_stats)
     assert distance(eager, graph) == 0.0
 
 
 @needs_a_gpu
 @pytest.mark.parametrize("kind", ["compile", "compiled_graph"])
-def test_fused_kernels_of_a_gpu_play_the_same_twenty_steps(kind: Kind) -> None:
-    eager, eager_stats = played("eager", steps=20, device=GPU, dtype=torch.float64)
-    fused, stats = played(kind, steps=20, device=GPU, dtype=torch.float64)
+def test_fused_kernels_of_a_gpu_train_the_same_twenty_steps(kind: Kind) -> None:
+    eager, eager_stats = trained("eager", steps=20, device=GPU, dtype=torch.float64)
+    fused, stats = trained(kind, steps=20, device=GPU, dtype=torch.float64)
     torch.testing.assert_close(stats, eager_stats, rtol=1e-9, atol=1e-11)
     assert distance(eager, fused) < 1e-9
 
 
 def warmed_up(kind: Kind) -> tuple[engine.Engine, list[Inputs]]:
-    """An engine on the GPU that has played five steps, and the inputs of three more."""
+    """An engine on the GPU that has trained for five steps, and the inputs of three more."""
     torch._dynamo.reset()
     config = compose(TINY)
-    _, play = engine_of(kind, config, GPU)
+    _, train = engine_of(kind, config, GPU)
     steps = [inputs(config, step, GPU, torch.float32) for step in range(8)]
     for step in steps[:5]:
-        play(step)
-    return play, steps[5:]
+        train(step)
+    return train, steps[5:]
 
 
 @needs_a_gpu
 @pytest.mark.parametrize("kind", ["eager", "graph"])
 def test_statistics_of_a_step_are_left_alone_by_later_ones(kind: Kind) -> None:
-    play, steps = warmed_up(kind)
-    stats = play(steps[0])
+    train, steps = warmed_up(kind)
+    stats = train(steps[0])
     before = {name: value.item() for name, value in stats.items()}
-    play(steps[1])
+    train(steps[1])
     assert before == {name: value.item() for name, value in stats.items()}
 
 
 @needs_a_gpu
 @pytest.mark.parametrize("kind", ["eager", "compile", "graph", "compiled_graph"])
 def test_nothing_waits_for_the_gpu_between_logs(kind: Kind) -> None:
-    play, steps = warmed_up(kind)
+    train, steps = warmed_up(kind)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in steps:
-            play(step)
+            train(step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -379,8 +379,8 @@ CONDITIONAL = [
 @pytest.mark.parametrize("kind", ["eager", "compile", "graph", "compiled_graph"])
 def test_a_game_is_the_same_to_the_bit_each_time(kind: Kind, precision: str) -> None:
     """Convolutions of cuDNN, and the sums of gradients over the images of a class."""
-    first, first_stats = played(kind, *CONDITIONAL, f"precision={precision}", steps=20, device=GPU)
-    second, stats = played(kind, *CONDITIONAL, f"precision={precision}", steps=20, device=GPU)
+    first, first_stats = trained(kind, *CONDITIONAL, f"precision={precision}", steps=20, device=GPU)
+    second, stats = trained(kind, *CONDITIONAL, f"precision={precision}", steps=20, device=GPU)
     assert torch.equal(stats, first_stats)
     assert distance(first, second) == 0.0
 
@@ -399,13 +399,13 @@ def test_a_run_that_is_resumed_on_a_gpu_is_the_uninterrupted_one(kind: Kind) -> 
 @needs_a_gpu
 def test_a_step_that_does_not_fit_is_not_said_to_be_uncapturable() -> None:
     config = compose(TINY)
-    _, play = engine_of("graph", config, GPU)
+    _, train = engine_of("graph", config, GPU)
     for step in range(engine.WARMUP_STEPS):
-        play(inputs(config, step, GPU, torch.float32))
+        train(inputs(config, step, GPU, torch.float32))
     taken = torch.cuda.memory_reserved() / torch.cuda.get_device_properties(GPU).total_memory
     try:
         torch.cuda.set_per_process_memory_fraction(taken)
         with pytest.raises(UserError, match="the GPU's memory does not hold this step"):
-            play(inputs(compose([*TINY, "batch=4096"]), 9, GPU, torch.float32))
+            train(inputs(compose([*TINY, "batch=4096"]), 9, GPU, torch.float32))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -1,6 +1,6 @@
 """Whole runs: what they leave, how they stop, and that a resumed run is the uninterrupted one.
 
-Where something is to happen at a step, the step is wrapped and played all the same.
+Where something is to happen at a step, the step is wrapped and trains all the same.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tiny: Tiny, monkeypa
     saved = max(steps_saved(Path("broken/checkpoints")))
     train(tiny("run_dir=broken"))
     sessions = json.loads(Path("broken/run.json").read_text())["sessions"]
-    assert [session["from_step"] for session in sessions] == [0, saved], "it is continued, not played again"
+    assert [session["from_step"] for session in sessions] == [0, saved], "it is continued, not trained again"
     assert final_weights(Path("whole")) == final_weights(Path("broken"))
     whole, broken = (read_lines(Path(run, "scalars.jsonl")) for run in ("whole", "broken"))
     timeless = [
@@ -499,7 +499,7 @@ def test_the_best_survives_a_kill_between_its_score_and_its_checkpoint(tiny: Tin
     monkeypatch.setattr(checkpoint, "save", fragile)
     with pytest.raises(RuntimeError, match="power"):
         train(tiny("run_dir=run", "steps=9", "save_every=0"))
-    taken = iter([scores[3], scores[6], scores[9], 1.0, 1.0, 1.0])  # the full scores, and the floor
+    taken = iter([scores[3], scores[6], scores[9], 1.0, 1.0, 1.0])  # the full scores, and the real-data baseline
     train(tiny("run_dir=run", "steps=9", "save_every=0"))
     assert list(steps_saved(Path("run/checkpoints"))) == [3, 9]
     assert [line["step"] for line in read_lines(Path("run/metrics.jsonl")) if line["role"] == "full"] == [3, 9]
@@ -551,7 +551,7 @@ def test_the_learning_rate_falls_as_the_schedule_says(tiny: Tiny, monkeypatch: p
 
 
 @pytest.mark.parametrize("seed", [0, 3])
-def test_each_step_is_played_on_its_own_inputs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_each_step_is_trained_on_its_own_inputs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     config = tiny("run_dir=run", "protocol=none", f"seed={seed}", "steps=3", "g_batch=6")
     given, play = [], engine.train_step
 
@@ -570,7 +570,7 @@ def test_each_step_is_played_on_its_own_inputs(tiny: Tiny, monkeypatch: pytest.M
             assert value is None if got._asdict()[name] is None else torch.equal(got._asdict()[name], value), name
 
 
-def test_the_game_that_is_played_is_the_configs(tiny: Tiny) -> None:
+def test_the_game_that_is_trained_is_the_configs(tiny: Tiny) -> None:
     rival = "protocol=none", "discriminator.normalization=none"
     train(tiny("run_dir=clipped", *rival, "weight_clip=0.01"))
     D = sngan.load_discriminator(sngan.open_checkpoint(Path("clipped/checkpoints/step-00000006")))

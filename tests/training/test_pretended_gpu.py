@@ -122,7 +122,9 @@ def test_lists_that_meet_in_a_kernel_are_laid_out_alike(name: str) -> None:
     state, game, data = start(name)
     with RefuseUnlikeTensors() as seen:
         train_step(state, game, data)
-    assert seen.n_lists >= 4 * 3 + 2 + 2  # two updates of D and one of G, the average of weights and of statistics
+    assert (
+        seen.n_lists >= 4 * 3 + 2 + 2
+    )  # two discriminator updates and one generator update, the average of weights and of statistics
 
 
 # What a captured step holds on to
@@ -131,10 +133,10 @@ def test_lists_that_meet_in_a_kernel_are_laid_out_alike(name: str) -> None:
 def addresses(state: TrainState) -> dict[str, int]:
     """Of everything that lives from step to step."""
     tensors = {f"{name}.{key}": t for name, net in state.networks().items() for key, t in net.state_dict(keep_vars=True).items()}
-    for player, adam in (("G", state.G_optimizer), ("D", state.D_optimizer)):
-        tensors[f"{player}.lr"] = adam.param_groups[0]["lr"]
+    for network, adam in (("G", state.G_optimizer), ("D", state.D_optimizer)):
+        tensors[f"{network}.lr"] = adam.param_groups[0]["lr"]
         for i, moments in enumerate(adam.state.values()):
-            tensors |= {f"{player}.{i}.{key}": t for key, t in moments.items()}
+            tensors |= {f"{network}.{i}.{key}": t for key, t in moments.items()}
     return {name: tensor.data_ptr() for name, tensor in tensors.items()}
 
 

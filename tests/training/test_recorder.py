@@ -50,7 +50,7 @@ def test_a_line_holds_the_means_of_the_steps_since_the_line_before(tiny: Tiny) -
             assert line[key] == pytest.approx(sum(step[key] for step in steps) / 3, rel=1e-5, abs=1e-7)
 
 
-def test_sigma_of_both_players_is_logged(tiny: Tiny) -> None:
+def test_sigma_of_both_networks_is_logged(tiny: Tiny) -> None:
     train(tiny(*UNSCORED, "generator.normalization=spectral", "steps=1"))
     (line,) = read_lines(Path("run/scalars.jsonl"))
     assert {name[:2] for name in line["sigma"]} == {"D/", "G/"}

@@ -5,7 +5,7 @@ import torch
 
 from sngan.config import Optimizer
 from sngan.precision import precision
-from sngan.training.schedule import due, learning_rate, set_learning_rate
+from sngan.training.schedule import learning_rate, set_learning_rate
 
 LINEAR = Optimizer(lr=2e-4, betas=(0.0, 0.9), decay="linear")
 
@@ -27,11 +27,6 @@ def test_rate_is_filled_in_place() -> None:
     set_learning_rate(optimizer, 0.25)
     assert optimizer.param_groups[0]["lr"] is tensor
     assert tensor.item() == 0.25
-
-
-def test_due_at_every_multiple_and_an_interval_of_0_never() -> None:
-    assert [step for step in range(7) if due(step, 3)] == [0, 3, 6]
-    assert not any(due(step, 0) for step in range(7))
 
 
 @pytest.mark.parametrize("kind", ["fp32", "tf32", "bf16"])

@@ -41,7 +41,7 @@ def inputs(d_steps: int = 2, n: int = 4, m: int = 6, z: int = 128, dtype: torch.
 
 
 def batch(state: TrainState) -> Batch:
-    """What one update of D sees."""
+    """The inputs of one discriminator update."""
     data = inputs()
     with torch.no_grad():
         x_fake = copy.deepcopy(state.G)(data.z_D[0].to(next(state.G.parameters()).dtype))
@@ -56,7 +56,7 @@ def moved(before: dict[str, Tensor], network: torch.nn.Module) -> list[str]:
     return [name for name, p in network.named_parameters() if not torch.equal(before[name], p)]
 
 
-def test_update_of_d_moves_every_weight_of_d_and_none_of_g(state: TrainState, game: Game) -> None:
+def test_discriminator_update_moves_every_weight_of_d_and_none_of_g(state: TrainState, game: Game) -> None:
     G, D = weights(state.G), weights(state.D)
     update_discriminator(state, game, batch(state), None)
     assert moved(G, state.G) == []
@@ -64,7 +64,7 @@ def test_update_of_d_moves_every_weight_of_d_and_none_of_g(state: TrainState, ga
     assert {name for name in D if name.endswith("weight")} <= set(moved(D, state.D))
 
 
-def test_update_of_g_moves_every_weight_of_g_and_nothing_of_d(state: TrainState, game: Game) -> None:
+def test_generator_update_moves_every_weight_of_g_and_nothing_of_d(state: TrainState, game: Game) -> None:
     G, D = weights(state.G), {name: value.clone() for name, value in state.D.state_dict().items()}
     update_generator(state, game, {}, torch.randn(6, 128), None)
     # a bias before batch norm has no effect, but rounding moves it; the weights all move
@@ -77,7 +77,9 @@ def test_no_gradient_is_left_behind(state: TrainState, game: Game) -> None:
     assert all(p.grad is None for network in (state.G, state.D) for p in network.parameters())
 
 
-def test_u_and_v_make_one_iteration_per_update_of_d(state: TrainState, game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_u_and_v_make_one_iteration_per_discriminator_update(
+    state: TrainState, game: Game, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Counted, and made; the textbook loop below holds u and v themselves."""
     calls = []
     normalize = type(state.D).normalize
@@ -120,7 +122,7 @@ def assert_same(ours: Normalized, theirs: Normalized) -> None:
 def textbook_step(
     G: Normalized, D: Normalized, optimizers: tuple[torch.optim.Adam, torch.optim.Adam], game: Game, data: Inputs
 ) -> dict[str, list[Tensor]]:
-    """Algorithm 1 in the usual alternation as one would write it down, each update of D with fakes of its own; all values by name."""
+    """Algorithm 1 in the usual alternation as one would write it down, each discriminator update with fakes of its own; all values by name."""
     said = collections.defaultdict(list)
     G_optimizer, D_optimizer = optimizers
     G_weights = G.normalize(update=True)  # of the whole step, at whose end G moves
@@ -223,7 +225,7 @@ def test_no_tensor_becomes_a_python_number_in_a_step(state: TrainState, game: Ga
         train_step(state, game, data)
 
 
-def test_conditional_labels_reach_both_players(tiny: Callable[..., Config], game: Game) -> None:
+def test_conditional_labels_reach_both_networks(tiny: Callable[..., Config], game: Game) -> None:
     config = tiny(*CONDITIONAL)
     state = initial_state(config, *build_networks(config, ImageSpec(32, 3, 10)), CPU)
     embedding = state.D.network.embedding.weight.detach().clone()
@@ -244,9 +246,9 @@ def of(tiny: Callable[..., Config], *overrides: str, dtype: torch.dtype = torch.
     return state, Game(build("loss", config.loss), build("regularizer", config.regularizer), config.weight_clip, config.ema.decay)
 
 
-def iterations(state: TrainState, player: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def iterations(state: TrainState, network: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many power iterations each call of the next step makes, as a list that fills; they are made."""
-    vectors, made = getattr(state, player).vectors, []
+    vectors, made = getattr(state, network).vectors, []
     divided = vectors.divided
     monkeypatch.setattr(vectors, "divided", lambda *, iterations=0: made.append(iterations) or divided(iterations=iterations))
     return made
@@ -268,7 +270,9 @@ def test_more_power_iterations_are_made_at_each_update(tiny: Callable[..., Confi
     assert made == [3, 3, 0]
 
 
-def test_spectral_norm_in_g_iterates_once_per_update_of_g(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spectral_norm_in_g_iterates_once_per_generator_update(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     state, game = of(tiny, "generator.normalization=spectral")
     made = iterations(state, "G", monkeypatch)
     train_step(state, game, inputs(d_steps=5))

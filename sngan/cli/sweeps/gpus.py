@@ -13,12 +13,12 @@ from sngan.files import lock
 
 @contextmanager
 def claimed_gpu(folder: Path, n_gpus: int) -> Iterator[int]:
-    """Gives the block the number of a GPU that no other process has claimed in this folder; if all are claimed, one with the fewest claims.
+    """Inside, the number of a GPU that no other process has claimed in this folder; if all are claimed, of one with the fewest claims.
 
     The claim is a file lock, so it ends with the process, even if that is killed.
     """
     for place in itertools.count():
-        claim = lock(folder / f"card-{socket.gethostname()}-{place}")
+        claim = lock(folder / f"gpu-{socket.gethostname()}-{place}")
         if claim is not None:
             try:
                 yield place % n_gpus

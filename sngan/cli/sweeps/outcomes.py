@@ -32,12 +32,12 @@ class Outcome:
         return self.value
 
     def is_gone(self) -> bool:
-        """Whether its process ran on this machine and has ended."""
+        """Whether its process was on this machine and has ended."""
         return self.host == socket.gethostname() and not is_running(self.pid)
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """A line for each job: the overrides that differ between jobs, how it ended, the score of its last checkpoint or its error, its folder."""
+    """A line for each job: the overrides that differ between jobs, its status, the score of its last checkpoint or its error, and its folder."""
     common = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
     rows = []
     for outcome in outcomes:

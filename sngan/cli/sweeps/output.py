@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 class Prefixed(io.TextIOBase):
-    """Writes whole lines, each with a prefix, so that several processes can be told apart. It is not a terminal, so there are no progress bars."""
+    """Writes whole lines, each with a prefix that tells the processes apart. It is no terminal, so there are no progress bars."""
 
     def __init__(self, stream: TextIO, prefix: str):
         self._stream, self._prefix, self._begun = stream, prefix, ""

@@ -1,7 +1,7 @@
 """`hydra/sweeper=optuna`: a search by Optuna for the overrides that give the best quick score.
 
-The released Hydra plugin of this name (1.3) needs Optuna 2 and cannot go on with what was interrupted; the one of Hydra 1.4 is made for
-Optuna 4 and 5. The keys here are those that both have, so that it can take this one's place.
+The released Hydra plugin of this name (1.3) needs Optuna 2 and cannot continue an interrupted search. That of Hydra 1.4 is for Optuna 4 and
+5. The keys here are those that both plugins have, so that it can replace this one.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def register_sweeper() -> None:
 class OptunaSweeper(Sweeper):
     """Asks Optuna for overrides, runs them as jobs, and tells it their best quick scores.
 
-    `n_trials` are those of a study that have a score; the same command goes on with a study in `storage` until it has as many, first with
-    the trials that were interrupted, whose runs resume. `n_jobs` trials are asked for at a time, for a launcher that runs several.
+    The search ends when `n_trials` trials have a score. The same command continues a study in `storage`; it begins with interrupted
+    trials, whose runs resume. `n_jobs` trials run at a time if the launcher runs several jobs.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class OptunaSweeper(Sweeper):
             self._search(self._study(storage, space, fixed), space, fixed)
 
     def _check(self) -> None:
-        """Raises `UserError` for what Hydra leaves unchecked, before anything is run."""
+        """Raises `UserError`, before anything is run, for options that Hydra does not check."""
         if find_spec("optuna") is None:
             raise UserError(needs_extra("hydra/sweeper=optuna"))
         for key in ("n_trials", "n_jobs", "seed"):
@@ -84,7 +84,7 @@ class OptunaSweeper(Sweeper):
         nothing = [key for key in ("protocol", "quick") if takes_no_score(to_dict(self._config[key]))]
         if nothing or not self._config.evaluate_every:
             what = f"{nothing[0]}=none" if nothing else "evaluate_every=0"
-            raise UserError(f"hydra/sweeper=optuna looks for the best quick score, and {what} takes none")
+            raise UserError(f"hydra/sweeper=optuna looks for the best quick score, and with {what} there is none")
 
     def _space(self, arguments: Sequence[str]) -> tuple[Space, list[str]]:
         """The search space, by key, and the other overrides. Those of the command replace those of the config."""
@@ -123,7 +123,7 @@ class OptunaSweeper(Sweeper):
             storage.engine.dispose()
 
     def _study(self, storage: RDBStorage | None, space: Space, fixed: list[str]) -> Study:
-        """The study of just this search: another space or other fixed overrides make another one."""
+        """The study of this search, of which the space and the fixed overrides are the identity."""
         import optuna
 
         what = hashlib.sha256(repr((sorted(map(str, space.items())), sorted(fixed))).encode()).hexdigest()[:8]
@@ -168,7 +168,7 @@ class OptunaSweeper(Sweeper):
         return trial.number, overrides
 
     def _tell(self, study: Study, number: int, outcome: Outcome) -> None:
-        """Reports a trial; one that was interrupted stays open, for the same command to go on with."""
+        """Tells Optuna the outcome of a trial; an interrupted one stays open, and the same command continues it."""
         from optuna.trial import TrialState
 
         if outcome.status == "finished" and outcome.value is not None and math.isfinite(outcome.value):
@@ -188,7 +188,7 @@ class OptunaSweeper(Sweeper):
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """What an override such as `a=1,2`, `a=range(3)`, `a=interval(0.1, 1)` or `a=tag(log, interval(1e-4, 1e-2))` is searched over."""
+    """The distribution of an override such as `a=1,2`, `a=range(3)`, `a=interval(0.1, 1)` or `a=tag(log, interval(1e-4, 1e-2))`."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
@@ -203,5 +203,5 @@ def distribution(override: Override) -> BaseDistribution:
 
 
 def _word(value: Any) -> str:
-    """A value as an override has it; four digits of a float, because it names a folder."""
+    """A value as in an override; a float has four digits, because it becomes part of a folder name."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

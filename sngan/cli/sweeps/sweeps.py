@@ -1,4 +1,4 @@
-"""A sweep: the outcomes of its jobs and the request to stop, kept in files because a job may run in another process."""
+"""A sweep: the outcomes of its jobs and a request to stop, shared in files because jobs may run in other processes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HOME = Path("runs/.sweep")
 
 
 class Sweep:
-    """What the processes of a sweep share: a folder of small files. It goes to the jobs' processes by pickle."""
+    """The state that the processes of a sweep share, in a folder of small files. It is pickled for processes that run jobs."""
 
     def __init__(self, command: str, words: list[str], task: Task, folder_of: Folder | None):
         self.command, self.words, self.task, self.folder_of = command, words, task, folder_of
@@ -49,14 +49,14 @@ class Sweep:
             self.folder = Path(tempfile.mkdtemp(dir=HOME)).absolute()
         except OSError as error:
             raise UserError(
-                f"a sweep takes notes in {HOME}, which cannot be written here ({error.strerror}); start it elsewhere"
+                f"a sweep keeps notes in {HOME}, which cannot be written ({error.strerror}); start it in another folder"
             ) from None
         self.parent = socket.gethostname(), os.getpid()
         self.first = os.environ.get("RANK", "0") == "0"
         self.on_cluster = any(word.startswith("hydra/launcher=") and "slurm" in word for word in words)
 
     def __call__(self, cfg: DictConfig) -> Outcome:
-        """Runs a job and records its outcome, whatever that is; an error does not reach the other jobs."""
+        """Runs a job and records its outcome. An error ends this job and not the others."""
         here = (socket.gethostname(), os.getpid()) == self.parent
         hydra = HydraConfig.get()
         outcome = Outcome(
@@ -105,9 +105,9 @@ class Sweep:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Inside, SIGINT and SIGTERM are passed on to the jobs that run in other processes of this machine, which save; a second one ends.
+        """Inside, SIGINT and SIGTERM are passed on to jobs in other processes of this machine, which save and end.
 
-        With none of them, the first one raises `Interrupted` right away; otherwise it is raised when they have ended.
+        `Interrupted` is raised when they have ended; at once if there are none, or at a second signal.
         """
         told: list[tuple[int, float]] = []
 
@@ -116,13 +116,13 @@ class Sweep:
                 return
             running = self.running()
             if self.on_cluster:
-                print("sngan: the jobs of the cluster go on; squeue --me lists them, scancel ends them", file=sys.stderr)
+                print("sngan: jobs on the cluster continue; squeue --me lists them, scancel ends them", file=sys.stderr)
             else:
                 self.stop()
             if told or not running:
                 raise Interrupted(signum)
             told.append((signum, time.monotonic()))
-            print(f"sngan: jobs that are running save and end ({len(running)}); the same again ends them at once", file=sys.stderr)
+            print(f"sngan: running jobs ({len(running)}) save and end; the same signal again ends them at once", file=sys.stderr)
             for pid in running:
                 ask_to_end(pid)
 
@@ -147,14 +147,14 @@ class Sweep:
         if not isinstance(error, UserError):
             kept = Path(outcome.folder or ".", TRACEBACK)
             if kept.exists() and kept.read_text().endswith("".join(traceback.format_exception_only(error))):
-                print(f"sngan: job {outcome.job}: a fault of the program; its traceback is in {kept}", file=sys.stderr, flush=True)
+                print(f"sngan: job {outcome.job}: an error in the program; the traceback is in {kept}", file=sys.stderr, flush=True)
             else:
                 traceback.print_exception(error)
 
     def _folder_of(self, cfg: DictConfig) -> str | None:
         try:
             return str(self.folder_of(cfg)) if self.folder_of else None
-        except Exception:  # what is wrong with the config, the task says
+        except Exception:  # the task itself reports what is wrong with the config
             return None
 
 
@@ -172,7 +172,7 @@ def run_sweep(command: str, words: list[str], task: Task, folder_of: Folder | No
     except Interrupted as stop:
         said, code = f"interrupted by {stop}; the same command goes on from there", 128 + stop.signum
     except BrokenProcessPool:
-        said, code = "a process of the sweep was killed, perhaps for want of memory; the same command goes on from there", 2
+        said, code = "a process of the sweep was killed, perhaps for lack of memory; the same command goes on from there", 2
     except Exception as error:
         if "submitit" not in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
             raise
@@ -180,7 +180,7 @@ def run_sweep(command: str, words: list[str], task: Task, folder_of: Folder | No
     finally:
         outcomes = sweep.outcomes()
         if outcomes and sweep.first:
-            # the output of a command that answers is its answers alone
+            # a command that prints results has nothing else on standard output
             print(summary(outcomes), file=sys.stdout if folder_of else sys.stderr, flush=True)
         _remove(sweep.folder)
     if said:
@@ -201,7 +201,7 @@ def _among_others(cfg: DictConfig, job: int, folder: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
-    """Removes what the processes shared, and what Hydra notes of a sweep; logs of submitit stay."""
+    """Removes the shared files and Hydra's notes on the sweep; logs of submitit stay."""
     shutil.rmtree(folder, ignore_errors=True)
     (HOME / "multirun.yaml").unlink(missing_ok=True)
     for empty in (HOME, HOME.parent):

@@ -20,7 +20,7 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network before it is loaded; whoever makes one has checked the weights file, so that a run stops before its first step."""
+    """A network before it is loaded. Its weights file is checked when it is made, so that a run with a bad file stops before its first step."""
 
     label: str
     """Its name in the names of scores."""
@@ -41,7 +41,7 @@ class Extractor:
 
 @contextmanager
 def network_timeout() -> Iterator[None]:
-    """Without it a network that swallows packets would hold the program for minutes: torch.hub sets none."""
+    """Without a time limit, which torch.hub does not set, a network that drops packets would block the program for minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:
@@ -51,7 +51,7 @@ def network_timeout() -> Iterator[None]:
 
 
 def label_of(path: Path, sha256: str) -> str:
-    """What score names call a weights file of one's own: its stem, and its hash too where the stem is the name of a known network."""
+    """The name in scores of a weights file of the user's: its stem, with its hash if the stem is the name of a known network."""
     return f"{path.stem}-{sha256[:8]}" if path.stem in ("inception", "small_resnet") else path.stem
 
 

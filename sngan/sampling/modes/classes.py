@@ -15,7 +15,7 @@ from sngan.sampling.modes.mode import Ask, Table, moving
 
 @register("mode", "classes")
 class Classes(Table):
-    """A row for each class, a column for each latent, which all classes share."""
+    """A row for each class, a column for each latent; all rows have the same latents."""
 
     out, n = "classes.png", 8
 

@@ -17,7 +17,7 @@ from sngan.sampling.modes.mode import Ask, Mode, laid_out
 from sngan.sampling.sampling import samples
 
 N_GRID = 100
-"""At most so many images are shown in the grid, and at most so many seeds."""
+"""The most images in the grid."""
 
 
 @register("mode", "images")
@@ -54,14 +54,16 @@ class Images(Mode):
 
 
 def _open_folder(ask: Ask) -> None:
-    """Makes the folder; `UserError` if that fails, or if pictures of another set would stay among the new ones."""
+    """Makes the folder; `UserError` if that fails, or if it holds pictures that the new ones would not replace."""
     try:
         ask.out.mkdir(parents=True, exist_ok=True)
         older = {path.name for path in ask.out.glob("*[0-9].png")} - set(_names(ask))
     except OSError as error:
         raise UserError(f"out={ask.out} cannot be written ({error.strerror}); give another out=DIR") from None
     if older:
-        raise UserError(f"out={ask.out} holds pictures of another set ({min(older)}, …); empty it, or give another out=DIR")
+        raise UserError(
+            f"out={ask.out} holds other pictures ({min(older)}, …), which would mix with the new ones; empty it, or give another out=DIR"
+        )
 
 
 def _names(ask: Ask) -> Sequence[str]:

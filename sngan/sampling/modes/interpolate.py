@@ -1,4 +1,4 @@
-"""A film on the sphere of latents."""
+"""A film of interpolated latents."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sngan.sampling.video import FPS
 
 @register("mode", "interpolate")
 class Interpolate(Film):
-    """A panel a seed: from its first latent to the second, …, to the n-th and back to the first (`interpolation.loop`), `seconds` each.
+    """A panel for each seed, from its first latent to the second, …, to the n-th and back to the first (`interpolation.loop`).
 
-    Frame k * seconds * 20 is image k of the seed. A panel keeps its class.
+    Each leg takes `seconds`; frame k * seconds * 20 is image k of the seed. A panel keeps its class.
     """
 
     out, n, n_each = "interpolate.gif", 8, 8

@@ -32,7 +32,7 @@ BATCH = 250
 
 @dataclass(frozen=True)
 class Ask:
-    """A request made definite: its nulls have values, and its keys are known to fit together."""
+    """A request with its defaults filled in and checked."""
 
     request: Sample
     checkpoint: Checkpoint
@@ -41,7 +41,7 @@ class Ask:
     n: int
     """The number of latents of each seed."""
     labels: tuple[int, ...]
-    """Classes that take turns; none for an unconditional generator."""
+    """The classes, which take turns; empty for an unconditional generator."""
     out: Path
     device: torch.device
 
@@ -69,7 +69,7 @@ class Ask:
         return torch.tensor(self.labels)[torch.arange(count) % len(self.labels)] if self.labels else None
 
     def names(self, count: int) -> Sequence[str]:
-        """What tells `count` pictures apart, as many of each seed: the seeds if there are several, and their classes in turn."""
+        """A label for each of `count` images, equally many a seed: the seed if there are several, and the class if there are classes."""
         texts = []
         for i in range(count):
             seed = [f"seed {self.seeds[i * len(self.seeds) // count]}"] if len(self.seeds) > 1 else []
@@ -79,7 +79,7 @@ class Ask:
 
 
 class Mode(ABC):
-    """One way to show what a checkpoint makes."""
+    """A way to show samples of a checkpoint."""
 
     out: ClassVar[str]
     """The default of `out`."""
@@ -88,14 +88,14 @@ class Mode(ABC):
     n_each: ClassVar[int] = 1
     """The default number of latents of each of several seeds."""
     of_run: ClassVar[bool] = False
-    """Whether it is about a run, and not one checkpoint."""
+    """Whether it shows a whole run rather than one checkpoint."""
 
     def places(self, ask: Ask) -> int:
-        """How many pictures take the classes in turn."""
+        """The number of images among which the classes take turns."""
         return ask.n_latents
 
     def cells(self, ask: Ask) -> int:
-        """How many pictures are shown side by side."""
+        """The number of images shown side by side."""
         return ask.n_latents
 
     def check(self, ask: Ask) -> None:  # noqa: B027, most modes have nothing to add
@@ -103,7 +103,7 @@ class Mode(ABC):
 
     @abstractmethod
     def make(self, ask: Ask) -> str:
-        """Writes `ask.out` and says what it holds."""
+        """Writes `ask.out` and returns a line that says what it holds."""
 
 
 class Film(Mode):
@@ -123,12 +123,12 @@ class Film(Mode):
     def check(self, ask: Ask) -> None:
         if ask.out.suffix not in self.endings:
             raise UserError(
-                f"out={ask.out}: mode={ask.request.mode.name} writes {' or '.join(self.endings)}; give such a name, as out={self.out}"
+                f"out={ask.out}: mode={ask.request.mode.name} writes {' or '.join(self.endings)}; give a name such as out={self.out}"
             )
         n = self.frames(ask) * self.cells(ask)
         if n > MOST_SAMPLES:
             raise UserError(
-                f"a film of {n} pictures is more than {MOST_SAMPLES}; give fewer seeds, n or labels, or fewer mode.seconds"
+                f"a film of {n} images is more than {MOST_SAMPLES}; give fewer seeds, a smaller n, fewer labels, or fewer mode.seconds"
             )
 
     def make(self, ask: Ask) -> str:
@@ -140,7 +140,7 @@ class Film(Mode):
 
 
 class Table(Film):
-    """A mode that gives a picture, which moves when a film is asked for: each latent then goes the way through all of them."""
+    """A mode that makes a picture, or a film of it in which each latent moves through all latents and back to its own."""
 
     endings = (".png", ".gif", ".mp4")
 
@@ -156,14 +156,14 @@ class Table(Film):
             )
         if not _still(ask) and ask.n_latents < 2:
             raise UserError(
-                f"out={ask.out}: a film goes from one latent to the next, and there is one; give n=2 or more, or a PNG file"
+                f"out={ask.out}: a film goes from one latent to the next, and there is only one; give n=2 or more, or a PNG file"
             )
 
     def frames(self, ask: Ask) -> int:
         return 1 if _still(ask) else ask.n_latents * self.per_leg
 
     def ways(self, ask: Ask, z: Tensor) -> Tensor:
-        """The latents [P, Z] over time, [T, P, Z]: each on the closed way through all of them, from its own place on."""
+        """The latents [P, Z] over time, [T, P, Z]: each starts at itself and follows the closed path through all of them."""
         if _still(ask):
             return z[None]
         way = loop(z, self.per_leg)  # [T, Z]
@@ -175,7 +175,7 @@ def _still(ask: Ask) -> bool:
 
 
 def laid_out(ask: Ask, images: Tensor, over: str = "") -> Sheet:
-    """The first of the n_latents images as near to a square as they go; of several seeds a row each, or with its name under it."""
+    """The first of the n_latents images: of one seed in a square; of several seeds a row each or, with one image each, labelled in a square."""
     names = [f"seed {seed}" for seed in ask.seeds[: -(-len(images) // ask.n)]]
     if len(ask.seeds) > 1 and ask.n > 1:
         return Sheet(images, ask.n, over, sides=names)
@@ -183,7 +183,7 @@ def laid_out(ask: Ask, images: Tensor, over: str = "") -> Sheet:
 
 
 def drawn(sheets: Iterable[Sheet]) -> Iterator[Image]:
-    """The sheets as pictures; one that comes several times in a row is drawn once."""
+    """The sheets as pictures; a sheet that is repeated is drawn once."""
     last, picture = None, None
     for sheet in sheets:
         if sheet is not last:
@@ -193,7 +193,7 @@ def drawn(sheets: Iterable[Sheet]) -> Iterator[Image]:
 
 
 def moving(G: Generator, z: Tensor, y: Tensor | None, *, rounding: Rounding) -> Iterator[Tensor]:
-    """Images uint8 [P, C, H, W] for each time of latents z [T, P, Z], with labels y [P]; G sees several times at once."""
+    """Images uint8 [P, C, H, W] of each frame, for latents z [T, P, Z] and labels y [P]; G makes several frames at once."""
     at_once = max(BATCH // z.shape[1], 1)
     for part in z.split(at_once):  # [<= at_once, P, Z]
         labels = None if y is None else y.repeat(len(part))

@@ -1,4 +1,4 @@
-"""A film of a run learning."""
+"""A film of the training of a run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from sngan.sampling.sampling import samples
 from sngan.sampling.video import FPS
 
 LAST_S = 2.0
-"""How much longer the last step is shown."""
+"""Seconds for which the last step is shown in addition."""
 
 
 @register("mode", "training")
 class Training(Film):
-    """The same latents at one step of the run after the other, `seconds` each.
+    """Images of the same latents at one step of the run after the other, `seconds` each.
 
-    `samples` shows the pictures that the run itself drew of its own seed, `checkpoints` what the checkpoints that it kept make now.
+    With `samples` these are the grids that the run wrote, with `checkpoints` new samples of the checkpoints that it kept.
     """
 
     out, n, of_run = "training.gif", 64, True
@@ -39,7 +39,7 @@ class Training(Film):
     def check(self, ask: Ask) -> None:
         super().check(ask)
         if not self._steps(ask):
-            raise UserError(f"run={ask.request.run} drew no samples (sample_every=0); take mode.source=checkpoints")
+            raise UserError(f"run={ask.request.run} has no grids of samples (sample_every=0); use mode.source=checkpoints")
         if self.source == "checkpoints":
             return
         given = {"label": ask.request.label, "weights": "raw" if ask.request.weights == "raw" else None}
@@ -48,12 +48,12 @@ class Training(Film):
         for key, value in given.items():
             if value is not None:
                 raise UserError(
-                    f"{key} with mode.source=samples: the run drew its pictures of seed={ask.config.seed}, all classes in turn and EMA weights; "
-                    f"leave {key} out, or take mode.source=checkpoints"
+                    f"{key} with mode.source=samples: the run's grids are of seed={ask.config.seed}, all classes in turn and EMA weights; "
+                    f"leave {key} out, or use mode.source=checkpoints"
                 )
         there = len(self._images(ask, next(iter(self._steps(ask).values()))))
         if ask.n > there:
-            raise UserError(f"n={ask.n}: the run drew {there} pictures; give fewer, or take mode.source=checkpoints")
+            raise UserError(f"n={ask.n}: the run's grids hold {there} images; give a smaller n, or use mode.source=checkpoints")
 
     def frames(self, ask: Ask) -> int:
         return len(self._steps(ask)) * self.per_step + round(LAST_S * FPS)
@@ -65,7 +65,7 @@ class Training(Film):
         yield from [sheet] * round(LAST_S * FPS)
 
     def _steps(self, ask: Ask) -> dict[int, Path]:
-        """What shows the run at each step: pictures or checkpoints."""
+        """The run's grids or checkpoints, by step."""
         run = ask.request.run
         assert run is not None
         if self.source == "checkpoints":

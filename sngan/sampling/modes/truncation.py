@@ -1,4 +1,4 @@
-"""What the truncation of latents does to images."""
+"""Images of truncated latents."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sngan.sampling.modes.mode import Ask, Table, moving
 
 @register("mode", "truncation")
 class Truncation(Table):
-    """A row for each latent, a column for each threshold psi of `truncated`; None is the latent itself.
+    """A row for each latent, a column for each threshold psi of `truncated`; None does not truncate.
 
-    G stays what it is: its batch-norm statistics are those of latents that are not truncated.
+    The batch-norm statistics of G stay those of latents that are not truncated.
     """
 
     out, n = "truncation.png", 8
@@ -44,11 +44,11 @@ class Truncation(Table):
 def truncated(z: Tensor, psi: float) -> Tensor:
     """Latents N(0, I) as latents of the normal distribution truncated to [-psi, psi] in each component.
 
-    The truncation of Brock et al. 2019 (BigGAN, section 3.1), who draw a component anew while it is outside. Here the same distribution
-    comes from the component itself, by the increasing function that maps the one to the other (quantile to quantile), so that nothing
-    is drawn, a latent keeps its character, and its image changes gradually with psi. Smaller psi: less variety. The other custom, to
-    scale by psi (StyleGAN, of w), is not meant here: of N(0, I) it gives a narrower normal distribution.
+    Brock et al. 2019 (BigGAN, section 3.1) resample a component while it is outside. Here the same distribution comes from the
+    component itself, which is mapped from quantile to quantile: no number is sampled, and the image changes gradually with psi. A smaller
+    psi gives less variety. To scale by psi, as StyleGAN does with w, would give a narrower normal distribution instead.
     """
     z, limit = z.double(), torch.tensor(psi, dtype=torch.float64)
     below = torch.special.ndtr(-limit)
-    return torch.special.ndtri(below + (1.0 - 2.0 * below) * torch.special.ndtr(z)).clamp(-limit, limit).float()
+    inside: Tensor = torch.special.ndtri(below + (1.0 - 2.0 * below) * torch.special.ndtr(z))
+    return inside.clamp(-limit, limit).float()

@@ -86,7 +86,7 @@ def test_compiling_changes_nothing_but_rounding(weights: Path) -> None:
 
 
 def test_a_run_is_scored_with_it_from_end_to_end(weights: Path, tiny: Callable[..., Config]) -> None:
-    """Random weights in the published format, on few images: preflight, samples, reference, floor, every metric."""
+    """Random weights in the published format, on few images: preflight, samples, reference, real-data baseline, every metric."""
     config = tiny(
         "extractor=inception", f"extractor.weights={weights}", "evaluate_every=0", "steps=2", "run_dir=run", "data.n_train=10",
         "data.n_test=8", "protocol.n=10", "protocol.splits=2", "protocol.metrics=[fid,is,kid,precision_recall]",
