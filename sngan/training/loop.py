@@ -29,6 +29,7 @@ from sngan.training import engine
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
 from sngan.training.log import describe
+from sngan.training.memory import check_memory, free_on, naming_memory, need_of
 from sngan.training.recorder import Recorder
 from sngan.training.schedule import learning_rate, set_learning_rate
 from sngan.training.step import Game
@@ -87,6 +88,10 @@ def _prepare(
     )
     how = engine.choose(config, device)
     G, D = build_networks(config, spec)
+    free = free_on(device)
+    if free is not None:
+        n, m = distributed.share(config.batch, "batch"), distributed.share(config.g_batch, "g_batch")
+        check_memory(need_of(config, G, D, spec, device, n=n, m=m), free, batch=config.batch, g_batch=config.g_batch, device=device)
     for key, protocol in (("protocol", config.protocol), ("quick", config.quick)):
         if protocol:
             check_protocol(protocol, n_available=source.count(protocol.reference), key=key)
@@ -161,7 +166,7 @@ def _train_on(
         lr = learning_rate(state.step, config.steps, config.optimizer)
         for optimizer in (state.G_optimizer, state.D_optimizer):
             set_learning_rate(optimizer, lr)
-        with precision(config.precision, inputs.device):
+        with precision(config.precision, inputs.device), naming_memory(config, inputs.device):
             stats = step(inputs(state.step))
         state.step += 1
 

@@ -1,0 +1,111 @@
+"""Whether a training step fits into memory, before it is tried."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sngan.config import Config
+from sngan.data.images import ImageSpec
+from sngan.errors import UserError
+from sngan.generators.generator import Generator
+from sngan.layers.normalized import Normalized
+from sngan.precision import precision
+
+
+class Need(NamedTuple):
+    """The bytes that a training step keeps at a time, at least; what kernels need meanwhile comes on top."""
+
+    fixed: int
+    """Weights, their average, gradients and moments."""
+    of_batch: int
+    """Images, and what the networks keep of them for backward."""
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.fixed + self.of_batch
+
+
+def check_memory(need: Need, free: int | None, *, batch: int, g_batch: int, device: torch.device) -> None:
+    """Raises `UserError` that names the batch that fits, if a step needs more bytes than are free (None: not known)."""
+    if free is None or need.total <= free:
+        return
+    part = max(free - need.fixed, 0) / need.of_batch
+    fitting = [int(n * part) // 2 * 2 for n in (batch, g_batch)]
+    advice = (
+        f"batch={fitting[0]} g_batch={fitting[1]} may fit, or precision=bf16" if min(fitting) >= 2 else "give narrower networks"
+    )
+    raise UserError(
+        f"batch={batch}, g_batch={g_batch}: a training step keeps {need.total / 1e9:.1f} GB and {device} has {free / 1e9:.1f} GB free; {advice}"
+    )
+
+
+def need_of(
+    config: Config,
+    G: Normalized[Generator],
+    D: Normalized[nn.Module],
+    spec: ImageSpec,
+    device: torch.device,
+    *,
+    n: int,
+    m: int,
+) -> Need:
+    """The need of a step with n images of each kind in a discriminator update and m latents in a generator update, on this rank.
+
+    The larger of the two updates counts. What one image takes is the difference between four images and two, tried on the device.
+    """
+    numbers = [sum(p.numel() * p.element_size() for p in network.parameters()) for network in (G, D)]
+    image = 4 * spec.channels * spec.resolution**2
+    with device, precision(config.precision, device):
+        y = torch.zeros(4, dtype=torch.int64) if spec.n_classes else None
+        z, x = torch.zeros(4, G.network.z_dim), torch.zeros(4, spec.channels, spec.resolution, spec.resolution)
+        of_G = _growth(lambda network, i: network(z[:i], None if y is None else y[:i]), G.network, device)
+        of_D = _growth(lambda network, i: network(x[:i], None if y is None else y[:i]), D.network, device)
+    images = config.d_steps * n * 2 * image
+    return Need(5 * numbers[0] + 4 * numbers[1], images + max(2 * n * of_D, m * (of_G + of_D)))
+
+
+@contextmanager
+def naming_memory(config: Config, device: torch.device) -> Iterator[None]:
+    """Gives `UserError` for a step that runs out of memory."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's is known by its text
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise UserError(
+            f"batch={config.batch}, g_batch={config.g_batch}: a training step does not fit into the memory of {device}; "
+            f"try batch={config.batch // 2} g_batch={config.g_batch // 2}, or precision=bf16"
+        ) from None
+
+
+def free_on(device: torch.device) -> int | None:
+    """The bytes that are free on a GPU; None for other devices, which can take memory from elsewhere."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def _growth(forward: Callable[[nn.Module, int], Tensor], network: nn.Module, device: torch.device) -> int:
+    """The bytes that a network keeps for backward for each further image."""
+    two, four = (_kept(forward, copy.deepcopy(network).to(device), i) for i in (2, 4))
+    return (four - two) // 2
+
+
+def _kept(forward: Callable[[nn.Module, int], Tensor], network: nn.Module, n: int) -> int:
+    """The bytes that a forward of n images keeps for backward."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = forward(network, n)
+    del output  # until here, or a storage could take the place of one that is gone
+    return sum(kept.values())
