@@ -65,6 +65,14 @@ def write_json(path: Path, content: Any, *, sealed: bool = False) -> None:
     replace(path, json.dumps(_sealed(content) if sealed else content, indent=2) + "\n")
 
 
+def read_text(path: Path) -> str | None:
+    """A small text file, None where there is none. Raises `OSError`, and `ValueError` for what is no UTF-8."""
+    try:
+        return _content(path, MOST_JSON).decode()
+    except FileNotFoundError:
+        return None
+
+
 def read_json(path: Path) -> Any:
     """A JSON file's content, None where there is no file; `DamagedError` if it is cut short, changed or otherwise none of ours."""
     try:
