@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from conftest import full_disk
 from sngan.evaluation.cache import Tensors, folder, remembered
 
 MADE_FROM = {"images": "abc", "n": 3}
-HOLDS = {"mu", "sigma"}
+HOLDS = {"mu": 1, "sigma": 2}
 
 
 def maker(value: float = 1.0) -> tuple[Callable[[], Tensors], list[None]]:
@@ -25,7 +27,7 @@ def maker(value: float = 1.0) -> tuple[Callable[[], Tensors], list[None]]:
 
     def make() -> Tensors:
         made.append(None)
-        return {"mu": torch.full((2,), value), "sigma": torch.arange(6, dtype=torch.float64).view(2, 3).T}
+        return {"mu": torch.full((2,), value), "sigma": torch.arange(6, dtype=torch.float64).view(3, 2).T}
 
     return make, made
 
@@ -65,12 +67,29 @@ def test_a_damaged_file_is_made_anew(content: bytes | None) -> None:
     assert len(made) == 2
 
 
-@pytest.mark.parametrize("held", [{"mu"}, {"mu", "sigma", "root"}])
-def test_a_file_that_holds_other_tensors_is_made_anew(held: set[str]) -> None:
-    remembered("kind", MADE_FROM, held, lambda: {name: torch.zeros(2) for name in held})
+def zeros(**shapes: tuple[int, ...]) -> Tensors:
+    return {name: torch.zeros(shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        zeros(mu=(2,)),
+        zeros(mu=(2,), sigma=(2, 2), root=(2, 2)),
+        zeros(mu=(), sigma=(2, 2)),
+        zeros(mu=(), sigma=()),
+        zeros(mu=(3,), sigma=(2, 2)),
+        zeros(mu=(2,), sigma=(2, 2)) | {"mu": torch.tensor([1.0, math.nan])},
+        zeros(mu=(2,), sigma=(2, 2)) | {"mu": torch.tensor([1, 2])},
+    ],
+)
+def test_a_file_that_holds_other_tensors_is_made_anew(held: Tensors) -> None:
+    remembered("kind", MADE_FROM, HOLDS, maker()[0])
+    (file,) = folder().iterdir()
+    save_file(held, file)
     make, made = maker()
     for _ in range(2):
-        assert remembered("kind", MADE_FROM, HOLDS, make).keys() == HOLDS
+        assert remembered("kind", MADE_FROM, HOLDS, make).keys() == HOLDS.keys()
     assert len(made) == 1
 
 

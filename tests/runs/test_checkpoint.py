@@ -105,7 +105,7 @@ def test_a_kill_in_the_middle_of_removing_leaves_whole_checkpoints(config: Confi
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.shutil, "rmtree", killed)
+        patch.setattr("sngan.files.shutil.rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             prune(folder, Keep(last=1, every=0), None)
     for path in steps_saved(folder).values():

@@ -12,6 +12,7 @@ from pydantic import PositiveFloat
 from torch import Tensor
 
 from sngan.errors import UserError
+from sngan.files import refuse_link
 from sngan.registry import register
 from sngan.runs.checkpoint import open_checkpoint, steps_saved
 from sngan.sampling.figures import Sheet
@@ -70,6 +71,7 @@ class Training(Film):
         assert run is not None
         if self.source == "checkpoints":
             return steps_saved(run / "checkpoints")
+        refuse_link(run / "samples")
         named = ((re.fullmatch(r"step-(\d+)\.png", path.name), path) for path in (run / "samples").glob("*.png"))
         return dict(sorted((int(match[1]), path) for match, path in named if match))
 
