@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import logging
-import pickle
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,12 +33,11 @@ from sngan.generators.generator import Generator
 from sngan.layers.normalization import activation_norm
 from sngan.layers.normalized import Normalized, bake
 from sngan.networks import build_discriminator, build_generator
-from sngan.optimizer import restore_moments
 from sngan.processes import flush, open_regular
 from sngan.provenance import sha256_of, versions
 from sngan.registry import build
 from sngan.runs import earlier
-from sngan.runs.tensors import check_size, load_moments, load_tensors
+from sngan.runs.tensors import check_size, load_tensors, restore_optimizers
 from sngan.state import TrainState
 
 FORMAT = "sngan-checkpoint-4"
@@ -165,13 +163,7 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
             load_tensors(network, checkpoint.file(f"{name}.safetensors"))
         except UserError as error:
             raise UserError(f"{error}; a run cannot go on with other networks: give another run_dir=DIR") from None
-    try:
-        moments = load_moments(checkpoint.file("state.pt"))
-        for name, optimizer in (("G_optimizer", state.G_optimizer), ("D_optimizer", state.D_optimizer)):
-            restore_moments(optimizer, moments[name])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
-        raise UserError(f"checkpoint {checkpoint.path}: state.pt does not fit ({reason}); remove the folder") from None
+    restore_optimizers({"G_optimizer": state.G_optimizer, "D_optimizer": state.D_optimizer}, checkpoint.file("state.pt"))
     state.step = checkpoint.step
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pickle
 import pickletools
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch import nn
 
 from sngan.errors import UserError
 from sngan.files import said
+from sngan.optimizer import restore_moments
 from sngan.processes import open_regular
 
 MOST_PICKLE = 2**24
@@ -80,29 +79,32 @@ def check_size(path: Path, build: Callable[[], nn.Module]) -> None:
         )
 
 
-def load_moments(path: Path) -> dict[str, Any]:
-    """What `state.pt` holds, its tensors as maps of the file, so that none takes more memory than the file has bytes.
-
-    Raises `ValueError`, `pickle.UnpicklingError`, or what torch raises, for what is no such file.
-    """
+def restore_optimizers(optimizers: Mapping[str, torch.optim.Optimizer], path: Path) -> None:
+    """Gives optimisers the moments that `state.pt` holds under their names; `UserError` if they do not fit."""
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                raise ValueError("it is compressed")
-            if sum(member.file_size for member in members) > path.stat().st_size:
-                raise ValueError("it says that it holds more than it has")
-            (named,) = (member for member in members if member.filename.endswith("/data.pkl"))
-            if named.file_size > MOST_PICKLE:
-                raise ValueError("its pickle is too large")
-            found = {
-                argument
-                for op, argument, _ in pickletools.genops(archive.read(named))
-                if op.name in ("GLOBAL", "INST", "STACK_GLOBAL")
-            }
-    except (OSError, zipfile.BadZipFile, struct.error, zlib.error) as error:
-        raise ValueError(said(error)) from None
+        moments = _moments(path)
+        for name, optimizer in optimizers.items():
+            restore_moments(optimizer, moments[name])
+    except Exception as error:  # unpickling raises almost anything on bytes that it does not expect
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+        raise UserError(f"checkpoint {path.parent}: {path.name} does not fit ({reason}); remove the folder") from None
+
+
+def _moments(path: Path) -> Any:
+    """What `state.pt` holds, its tensors as maps of the file, so that none takes more memory than the file has bytes."""
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it is compressed")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise ValueError("it says that it holds more than it has")
+        (named,) = (member for member in members if member.filename.endswith("/data.pkl"))
+        if named.file_size > MOST_PICKLE:
+            raise ValueError("its pickle is too large")
+        named_by = (
+            argument for op, argument, _ in pickletools.genops(archive.read(named)) if op.name in ("GLOBAL", "INST", "STACK_GLOBAL")
+        )
+        found = set(named_by)
     if found - PICKLED:
         raise pickle.UnpicklingError("it names what optimisers do not keep")
-    moments: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return moments
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
