@@ -25,6 +25,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -79,33 +80,34 @@ class Kind(NamedTuple):
 
 # How inputs are changed
 
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.sampled_from([0, -1, 2**31, 2**63, 10**30]), st.floats(), st.text(max_size=5),
-    st.sampled_from(["${env:HOME}", "=1+1", "<b>", "\\ud800", "../..", "/etc/passwd", "_target_"]),
-)  # fmt: skip
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=5
-)
+VALUES: list[Any] = [
+    None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, -(10**400), 0.5, -0.0, 1e-320, 1e308, float("nan"), float("inf"), float("-inf"),
+    "", "0", "a", "a.b", "é", "\ud800", "\0", "${env:HOME}", "_target_", "=1+1", "<b>", "../..", "/etc/passwd", "x" * 1000, "hinge", "none",
+    [], [0], [None, None], [[[]]], [1.5, "a"], list(range(1000)), {}, {"name": "hinge"}, {"step": 1}, {"a": {"b": {"c": []}}}, {"": None},
+]  # fmt: skip
+KEYS = ["", "step", "name", "scores", "sigma", "a", "\ud800", "x" * 300, "generator", "protocol", "quick", "_target_"]
 
 
 @st.composite
 def changed_bytes(draw: st.DrawFn, contents: list[bytes]) -> bytes:
     """One of the contents with some bytes changed, a part doubled or removed, or cut short."""
-    content = bytearray(draw(st.sampled_from(contents)))
-    for _ in range(draw(st.integers(1, 4))):
+    plan = draw(st.binary(min_size=12, max_size=56))  # a single choice, because Hypothesis takes its time for each
+    content = bytearray(contents[plan[0] % len(contents)])
+    for i in range(1, len(plan) - 10, 11):
+        operation, size, high, low, *fill = plan[i : i + 12]
         if not content:
             break
-        at, size = draw(st.integers(0, len(content) - 1)), draw(st.sampled_from([1, 2, 4, 8, 64]))
-        match draw(st.sampled_from(["set", "set", "flip", "insert", "remove", "cut"])):
-            case "set":
-                content[at : at + size] = draw(st.binary(min_size=size, max_size=size))
-            case "flip":
-                content[at] ^= 1 << draw(st.integers(0, 7))
-            case "insert":
+        at, size = (high << 8 | low) % len(content), 2 ** (size % 7)
+        match operation % 6:
+            case 0 | 1:
+                content[at : at + size] = (bytes(fill) * 8)[:size]
+            case 2:
+                content[at] ^= 1 << fill[0] % 8
+            case 3:
                 content[at:at] = content[at : at + size]
-            case "remove":
+            case 4:
                 del content[at : at + size]
-            case "cut":
+            case 5:
                 del content[at:]
     return bytes(content)
 
@@ -113,21 +115,21 @@ def changed_bytes(draw: st.DrawFn, contents: list[bytes]) -> bytes:
 @st.composite
 def changed_json(draw: st.DrawFn, contents: list[Any]) -> Any:
     """One of the contents with one or two of its values changed, removed or added."""
-    content = copy.deepcopy(draw(st.sampled_from(contents)))
-    for _ in range(draw(st.integers(1, 2))):
+    plan = draw(st.binary(min_size=6, max_size=11))
+    content = copy.deepcopy(contents[plan[0] % len(contents)])
+    for i in range(1, len(plan) - 4, 5):
+        operation, high, low, key, value = plan[i : i + 5]
         places = list(_places(content))
-        if not places:
-            return draw(VALUES)
-        inside, key = draw(st.sampled_from(places))
-        match draw(st.sampled_from(["change", "change", "remove", "add", "whole"])):
-            case "change":
-                inside[key] = draw(VALUES)
-            case "remove":
-                del inside[key]
-            case "add" if isinstance(inside, dict):
-                inside[draw(st.text(max_size=8))] = draw(VALUES)
-            case "whole" if draw(st.integers(0, 9)) == 0:
-                content = draw(VALUES)
+        if operation == 0 or not places:
+            return VALUES[value % len(VALUES)]
+        inside, at = places[(high << 8 | low) % len(places)]
+        match operation % 4:
+            case 0 | 1:
+                inside[at] = VALUES[value % len(VALUES)]
+            case 2:
+                del inside[at]
+            case 3 if isinstance(inside, dict):
+                inside[KEYS[key % len(KEYS)]] = VALUES[value % len(VALUES)]
     return content
 
 
@@ -203,14 +205,16 @@ def configs() -> list[dict[str, Any]]:
     return [sngan.compose(each).model_dump(mode="json") for each in words]
 
 
+@cache
 def network() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
 
 
+@cache
 def optimizer() -> torch.optim.Adam:
     """With moments."""
     torch.manual_seed(0)
-    made = network()
+    made = nn.Linear(3, 2)
     adam = torch.optim.Adam(made.parameters())
     made(torch.ones(4, 3)).square().sum().backward()
     adam.step()
@@ -266,12 +270,12 @@ def kinds() -> dict[str, Kind]:
     }
     return {
         "JSON lines": Kind(30_000, changed_bytes([written(each) for each in lines]) | changed_json(lines).map(written), read_lines),
-        "configs": Kind(15_000, changed_json(configs()), read_config),
+        "configs": Kind(20_000, changed_json(configs()), read_config),
         "npz": Kind(15_000, changed_bytes([arrays()]) | changed_member(arrays()), read_arrays),
-        "safetensors": Kind(15_000, changed_bytes([weights]) | changed_header(weights), read_weights),
-        "state.pt": Kind(10_000, changed_bytes([state()]) | changed_member(state()), read_state),
-        "pictures": Kind(10_000, changed_bytes(pictures()), read_pictures),
-        "runs": Kind(4_000, changed_json([run]), report_run),
+        "safetensors": Kind(12_000, changed_bytes([weights]) | changed_header(weights), read_weights),
+        "state.pt": Kind(8_000, changed_bytes([state()]) | changed_member(state()), read_state),
+        "pictures": Kind(12_000, changed_bytes(pictures()), read_pictures),
+        "runs": Kind(2_000, changed_json([run]), report_run),
         "overrides": Kind(1_000, TEXT, compose),
     }
 
@@ -435,7 +439,7 @@ def main() -> int:
     warnings.simplefilter("ignore")  # Pillow's, of what it passes over
     with tempfile.TemporaryDirectory() as home:
         settle(Path(home))
-        limited = limit_memory()
+        made_by = about(limit_memory())
         for name, kind in kinds().items():
             n = round(kind.n * args.scale)
             while (args.only or name) == name and record["inputs"].get(name, 0) < n:
@@ -446,7 +450,7 @@ def main() -> int:
                 record["seconds"][name] = round(record["seconds"].get(name, 0.0) + time.monotonic() - started, 1)
                 if found:
                     record["found"].append({"kind": name, "seed": done // BATCH, "what": found})
-                write_json(out, about(limited) | record)
+                write_json(out, made_by | record)
                 print(
                     f"{name}: {done + size} of {n}, {record['seconds'][name]:.0f} s{', found ' + found if found else ''}",
                     flush=True,
