@@ -55,11 +55,12 @@ from sngan.report.embedding import from_file
 from sngan.report.run_page import one_page
 from sngan.report.samples import Made
 from sngan.report.tables import csv_table, markdown
-from sngan.runs.folder import differences
+from sngan.runs.folder import RunFolder, differences
 from sngan.runs.records import read_metrics, read_scalars, read_sessions
 from sngan.runs.run import read_run
 from sngan.runs.tensors import load_tensors, restore_optimizers
 from sngan.sampling.grids import ungrid
+from sngan.training.log import RunLog
 
 ROOT = Path(__file__).parents[1]
 
@@ -275,7 +276,7 @@ def kinds() -> dict[str, Kind]:
         "safetensors": Kind(12_000, changed_bytes([weights]) | changed_header(weights), read_weights),
         "state.pt": Kind(8_000, changed_bytes([state()]) | changed_member(state()), read_state),
         "pictures": Kind(12_000, changed_bytes(pictures()), read_pictures),
-        "runs": Kind(2_000, changed_json([run]), report_run),
+        "runs": Kind(2_000, changed_json([run]), read_folder),
         "overrides": Kind(1_000, TEXT, compose),
     }
 
@@ -316,6 +317,10 @@ def read_config(values: Any) -> None:
 BEFORE = parse(Config, configs()[0]).model_dump(mode="json")
 
 
+AGAIN = parse(Config, BEFORE | {"run_dir": "run", "resume": "force"})
+"""Continues whatever lies in the folder `run`."""
+
+
 def read_arrays(content: bytes) -> None:
     with mistakes():
         source = Npz(path=at("a.npz", content), train_images=None, train_labels=None, test_images=None, test_labels=None)
@@ -352,7 +357,8 @@ def read_pictures(content: bytes) -> None:
     from_file(path, small=True)
 
 
-def report_run(files: Any) -> None:
+def read_folder(files: Any) -> None:
+    """Reports a run, and opens it to go on."""
     shutil.rmtree("run", ignore_errors=True)
     Path("run").mkdir()
     for name, content in files.items() if isinstance(files, dict) else ():
@@ -364,6 +370,9 @@ def report_run(files: Any) -> None:
         markdown([run], home, left_out=[])
         several_page([run, run], home, left_out=[])
         one_page(run, home, made=Made(None, None, None, None, []), command=None)
+    with mistakes(), RunFolder(AGAIN) as folder:
+        folder.begin({"from_step": 4})
+        RunLog(folder.path, step=4, steps=8, images_per_step=1, configs=folder.configs()).close()
 
 
 def compose(words: list[str]) -> None:

@@ -217,7 +217,7 @@ def steps_saved(folder: Path) -> dict[int, Path]:
     found = {
         int(m[1]): path
         for path in folder.glob("step-*")
-        if (m := re.fullmatch(r"step-(\d+)", path.name)) and (path / MANIFEST).exists()
+        if (m := re.fullmatch(r"step-([0-9]{1,18})", path.name)) and (path / MANIFEST).exists()
     }
     for path in found.values():
         refuse_link(path)
@@ -229,7 +229,7 @@ def set_aside(folder: Path, step: int) -> None:
     for later, path in steps_saved(folder).items():
         if later > step:
             target = folder / f"damaged-{path.name}"
-            shutil.rmtree(target, ignore_errors=True)
+            remove(target)
             path.rename(target)
 
 

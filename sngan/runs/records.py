@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sngan.errors import UserError
-from sngan.files import read_lines, read_object
+from sngan.files import MOST_STEPS, read_lines, read_object
 from sngan.runs import earlier
+
+Time = Annotated[float, Field(ge=0, le=2**40)] | None
+"""Seconds since 1970."""
 
 
 class Read(BaseModel):
@@ -32,6 +35,7 @@ class Scalars(Read):
     """A line of `scalars.jsonl`; its other keys are numbers."""
 
     step: int
+    time: Time = None
     sigma: dict[str, float] = {}
 
 
@@ -39,6 +43,7 @@ class Record(Read):
     """A line of `metrics.jsonl`: scores, and how they were taken."""
 
     step: int
+    time: Time = None
     scores: dict[str, float]
     deviations: dict[str, float] = {}
     by: str = ""
@@ -67,7 +72,8 @@ class Session(Read):
 
     device: str = ""
     versions: dict[str, str] = {}
-    from_step: int = 0
+    from_step: Annotated[int, Field(ge=0, lt=MOST_STEPS)] = 0
+    config: dict[str, Any] | None = None
     seconds: float | None = None
 
 

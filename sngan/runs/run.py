@@ -139,5 +139,5 @@ def _best_step(result: Result | None, records: Sequence[Record]) -> int | None:
 def grids(folder: Path) -> dict[int, Path]:
     """The pictures of samples in a folder, by step, in order; `UserError` if the folder is a link."""
     refuse_link(folder)
-    found = {int(m[1]): path for path in folder.glob("step-*.png") if (m := re.fullmatch(r"step-(\d+)\.png", path.name))}
+    found = {int(m[1]): path for path in folder.glob("step-*.png") if (m := re.fullmatch(r"step-([0-9]{1,18})\.png", path.name))}
     return dict(sorted(found.items()))

@@ -31,7 +31,7 @@ def write_png(image: Tensor, path: Path) -> None:
     pixels = image.permute(1, 2, 0).numpy()  # [H, W, C]
     content = io.BytesIO()
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(content, "PNG")
-    replace(path, content.getvalue())
+    replace(path, content.getvalue(), flushed=False)
 
 
 def ungrid(path: Path, resolution: int) -> Tensor:

@@ -72,7 +72,7 @@ class Training(Film):
         if self.source == "checkpoints":
             return steps_saved(run / "checkpoints")
         refuse_link(run / "samples")
-        named = ((re.fullmatch(r"step-(\d+)\.png", path.name), path) for path in (run / "samples").glob("*.png"))
+        named = ((re.fullmatch(r"step-([0-9]{1,18})\.png", path.name), path) for path in (run / "samples").glob("*.png"))
         return dict(sorted((int(match[1]), path) for match, path in named if match))
 
     def _images(self, ask: Ask, path: Path) -> Tensor:
