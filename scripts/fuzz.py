@@ -2,7 +2,7 @@
 
     python scripts/fuzz.py                       # goes on to 100,000 inputs and records them in scripts/results/fuzz.json
     python scripts/fuzz.py --scale 0.001         # a trial
-    python scripts/fuzz.py --only npz --out npz.json
+    python scripts/fuzz.py --only npz pictures
 
 Hypothesis makes the inputs, a batch for each seed, from whole files whose bytes, JSON values or members are changed. An input that raises
 another error, takes more than `SECONDS` or asks for more than `MEMORY` bytes at once is found; it is made small, shown and recorded. Needs
@@ -67,7 +67,7 @@ ROOT = Path(__file__).parents[1]
 BATCH = 500
 """Inputs of a seed; the record is written after each."""
 
-SECONDS, MEMORY = 20, 2**32
+SECONDS, MEMORY = 60, 2**32
 """The most that an input may take: seconds, and bytes beyond what the process has at the start."""
 
 
@@ -401,6 +401,8 @@ def fuzz(kind: Kind, n: int, number: int) -> str | None:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
+        if isinstance(error, BaseExceptionGroup):  # it came once, and not again
+            error = error.exceptions[0]
         return f"{type(error).__name__}: {str(error)[:300]}; input {last[-1]!r:.2000}"
     return None
 
@@ -440,10 +442,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "scripts" / "results" / "fuzz.json", metavar="FILE")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of inputs")
-    parser.add_argument("--only", metavar="KIND")
+    parser.add_argument("--only", nargs="+", metavar="KIND", help="several processes may read kinds of their own into one record")
     args = parser.parse_args()
     out = args.out.absolute()
-    record = read_json(out) or {"inputs": {}, "seconds": {}, "found": []}
+    n_found = 0
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # Pillow's, of what it passes over
     with tempfile.TemporaryDirectory() as home:
@@ -451,20 +453,26 @@ def main() -> int:
         made_by = about(limit_memory())
         for name, kind in kinds().items():
             n = round(kind.n * args.scale)
-            while (args.only or name) == name and record["inputs"].get(name, 0) < n:
-                done = record["inputs"].get(name, 0)
+            while name in (args.only or [name]) and (done := recorded(out)["inputs"].get(name, 0)) < n:
                 size, started = min(BATCH, n - done), time.monotonic()
                 found = fuzz(kind, size, done // BATCH)
+                record = recorded(out)
                 record["inputs"][name] = done + size
                 record["seconds"][name] = round(record["seconds"].get(name, 0.0) + time.monotonic() - started, 1)
                 if found:
+                    n_found += 1
                     record["found"].append({"kind": name, "seed": done // BATCH, "what": found})
-                write_json(out, made_by | record)
+                write_json(out, record | made_by)
                 print(
                     f"{name}: {done + size} of {n}, {record['seconds'][name]:.0f} s{', found ' + found if found else ''}",
                     flush=True,
                 )
-    return 1 if record["found"] else 0
+    return 1 if n_found else 0
+
+
+def recorded(out: Path) -> dict[str, Any]:
+    """The record so far."""
+    return read_json(out) or {"inputs": {}, "seconds": {}, "found": []}
 
 
 def settle(home: Path) -> None:
