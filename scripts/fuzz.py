@@ -270,14 +270,14 @@ def kinds() -> dict[str, Kind]:
         "metrics.jsonl": lines[1],
     }
     return {
-        "JSON lines": Kind(30_000, changed_bytes([written(each) for each in lines]) | changed_json(lines).map(written), read_lines),
-        "configs": Kind(20_000, changed_json(configs()), read_config),
-        "npz": Kind(15_000, changed_bytes([arrays()]) | changed_member(arrays()), read_arrays),
+        "JSON lines": Kind(34_000, changed_bytes([written(each) for each in lines]) | changed_json(lines).map(written), read_lines),
+        "configs": Kind(14_000, changed_json(configs()), read_config),
+        "npz": Kind(17_500, changed_bytes([arrays()]) | changed_member(arrays()), read_arrays),
         "safetensors": Kind(12_000, changed_bytes([weights]) | changed_header(weights), read_weights),
         "state.pt": Kind(8_000, changed_bytes([state()]) | changed_member(state()), read_state),
         "pictures": Kind(12_000, changed_bytes(pictures()), read_pictures),
         "runs": Kind(2_000, changed_json([run]), read_folder),
-        "overrides": Kind(1_000, TEXT, compose),
+        "overrides": Kind(500, TEXT, compose),
     }
 
 
