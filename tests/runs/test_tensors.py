@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from conftest import TINY
 from sngan import UserError, compose
 from sngan.data.images import ImageSpec
+from sngan.files import read_json, write_json
 from sngan.networks import build_networks
 from sngan.provenance import sha256_of
 from sngan.runs.checkpoint import load_generator, open_checkpoint, restore, save
@@ -46,9 +47,9 @@ def path(saved: Path) -> Path:
 def change(path: Path, name: str, content: bytes) -> None:
     """Changes a file and signs it, as a stranger would."""
     (path / name).write_bytes(content)
-    manifest = json.loads((path / "checkpoint.json").read_text())
+    manifest = read_json(path / "checkpoint.json")
     manifest["sha256"][name] = sha256_of(path / name)
-    (path / "checkpoint.json").write_text(json.dumps(manifest))
+    write_json(path / "checkpoint.json", manifest, sealed=True)
 
 
 def change_config(path: Path, **values: Any) -> None:
@@ -101,9 +102,9 @@ def test_a_config_beyond_any_machine_is_refused(path: Path, changes: dict[str, A
 
 def test_images_beyond_any_memory_are_refused(path: Path) -> None:
     change_config(path, g_batch=60_000, ema__recalibrate=2)
-    manifest = json.loads((path / "checkpoint.json").read_text())
+    manifest = read_json(path / "checkpoint.json")
     manifest["image"]["resolution"] = 1024
-    (path / "checkpoint.json").write_text(json.dumps(manifest))
+    write_json(path / "checkpoint.json", manifest, sealed=True)
     with pytest.raises(UserError, match="g_batch=60000 images of 3 x 1024 px do not fit"):
         load_generator(open_checkpoint(path))
 
