@@ -20,7 +20,7 @@ from sngan.data.images import ImageSpec
 from sngan.files import read_json, write_json
 from sngan.networks import build_networks
 from sngan.provenance import sha256_of
-from sngan.runs.checkpoint import load_generator, open_checkpoint, restore, save
+from sngan.runs.checkpoint import load_discriminator, load_generator, open_checkpoint, restore, save
 from sngan.state import TrainState, initial_state
 
 SPEC = ImageSpec(32, 3, 0)
@@ -98,6 +98,14 @@ def test_a_config_beyond_any_machine_is_refused(path: Path, changes: dict[str, A
     change_config(path, **changes)
     with pytest.raises(UserError, match=said):
         load_generator(open_checkpoint(path))
+
+
+def test_a_discriminator_beyond_its_file_is_refused(path: Path) -> None:
+    change_config(path, discriminator__widths=[8192, 8192, 8192])
+    with pytest.raises(
+        UserError, match=r"discriminator\.safetensors does not fit the network of the config: this takes \d+\.\d MB"
+    ):
+        load_discriminator(open_checkpoint(path))
 
 
 def test_images_beyond_any_memory_are_refused(path: Path) -> None:

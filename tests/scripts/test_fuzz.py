@@ -35,7 +35,7 @@ def test_a_fault_is_found_and_made_small() -> None:
 
 
 def test_what_takes_too_long_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(NAMES["in_time"].__globals__, "SECONDS", 0.05)
+    monkeypatch.setitem(NAMES["fuzz"].__globals__, "SECONDS", 0.05)
     found = NAMES["fuzz"](NAMES["Kind"](1, st.just(5.0), time.sleep), 1, 0)
     assert found == "TimeoutError: more than 0.05 s; input 5.0"
 
@@ -49,6 +49,6 @@ def test_the_same_command_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setitem(NAMES["main"].__globals__, "settle", lambda home: None)
     assert NAMES["main"]() == 0
     record = json.loads((here / "fuzz.json").read_text())
-    assert record["inputs"] == {"npz": 15}
+    assert record["inputs"] == {"npz": 18}
     assert record["found"] == []
-    assert "npz: 15 of 15" in capsys.readouterr().out
+    assert "npz: 18 of 18" in capsys.readouterr().out
