@@ -122,15 +122,15 @@ def changed_json(draw: st.DrawFn, contents: list[Any]) -> Any:
         operation, high, low, key, value = plan[i : i + 5]
         places = list(_places(content))
         if operation == 0 or not places:
-            return VALUES[value % len(VALUES)]
+            return copy.deepcopy(VALUES[value % len(VALUES)])
         inside, at = places[(high << 8 | low) % len(places)]
         match operation % 4:
             case 0 | 1:
-                inside[at] = VALUES[value % len(VALUES)]
+                inside[at] = copy.deepcopy(VALUES[value % len(VALUES)])
             case 2:
                 del inside[at]
             case 3 if isinstance(inside, dict):
-                inside[KEYS[key % len(KEYS)]] = VALUES[value % len(VALUES)]
+                inside[KEYS[key % len(KEYS)]] = copy.deepcopy(VALUES[value % len(VALUES)])
     return content
 
 
