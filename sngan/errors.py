@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class UserError(Exception):
     """What the user asked for cannot be done: one or two lines that say what was given, what is allowed and what to do.
 
-    The command line prints the message alone and exits with code 2. Of text that it quotes, a terminal could obey: what is not printable is
+    The command line prints the message alone and exits with code 2. Characters that are not printable, which a terminal could obey, are
     escaped.
     """
 
