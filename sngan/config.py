@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from sngan import registry
@@ -33,7 +34,13 @@ MOST_SAMPLES = 1_000_000
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Batch = Annotated[int, Field(ge=2)]
+Batch = Annotated[int, Field(ge=2, le=65_536)]
+Resolution = Annotated[int, Field(ge=1, le=2048)]
+ZDim = Annotated[int, Field(ge=1, le=2048)]
+Width = Annotated[int, Field(ge=1, le=8192)]
+MOST_LAYERS = 32
+"""Upper bounds are far above all that is published; a stranger's config beyond them is refused before memory is taken."""
+
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 
 
@@ -83,7 +90,7 @@ class Network(Component):
     """A factor on the weights of spectral or weight norm; learned: a trained factor per layer, for weight norm per row (paper appendix E)."""
     exclude: tuple[str, ...]
     """Layers that keep their weights, by name or pattern."""
-    power_iterations: PositiveInt
+    power_iterations: Annotated[int, Field(ge=1, le=1000)]
     """Power iterations of spectral norm at each update of sigma."""
     iterate_per: Literal["update", "forward"]
     """When spectral norm updates sigma: once per update of the weights (Algorithm 1), or in each forward (author code)."""
@@ -110,7 +117,7 @@ class Data(Component):
     """Mirror each real image with probability one half."""
     resident_mb: NonNegativeFloat
     """Images that take at most this many MB live on the device as uint8; others are streamed by worker processes."""
-    workers: NonNegativeInt
+    workers: Annotated[int, Field(ge=0, le=256)]
     """Worker processes that decode streamed images; 0 decodes in the training process."""
 
 
@@ -127,7 +134,7 @@ class EMA(Section):
     """The exponential moving average of G's weights; decay 0 is G itself."""
 
     decay: Fraction
-    recalibrate: NonNegativeInt
+    recalibrate: Annotated[int, Field(ge=0, le=MOST_SAMPLES // 2)]
     """Batches of fresh samples from which G_ema's batch-norm statistics are measured before it is scored or shown; 0 keeps G's."""
 
 
@@ -180,12 +187,12 @@ class Config(Section):
     name: FolderName
     run_dir: Path
     seed: Seed
-    steps: PositiveInt
+    steps: Annotated[int, Field(ge=1, lt=2**53)]
     batch: Batch
     """Real images, and as many fakes, per discriminator update; the sum over ranks."""
     g_batch: Batch
     """Latents per generator update; the sum over ranks."""
-    d_steps: PositiveInt
+    d_steps: Annotated[int, Field(ge=1, le=1000)]
     conditional: bool
 
     generator: GeneratorNetwork
@@ -221,6 +228,14 @@ class Config(Section):
 
     plugins: tuple[str, ...]
     """Modules to import first, because they register names; honoured from the command line only."""
+
+    @model_validator(mode="after")
+    def _recalibrates_with_few(self) -> Self:
+        if self.ema.recalibrate * self.g_batch > MOST_SAMPLES:
+            raise UserError(
+                f"ema.recalibrate={self.ema.recalibrate} batches of g_batch={self.g_batch} are more than {MOST_SAMPLES} samples; take fewer"
+            )
+        return self
 
 
 Schema = TypeVar("Schema", bound=Section)

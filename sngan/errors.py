@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 class UserError(Exception):
     """What the user asked for cannot be done: one or two lines that say what was given, what is allowed and what to do.
 
-    The command line prints the message alone and exits with code 2.
+    The command line prints the message alone and exits with code 2. Characters that are not printable, which a terminal could obey, are
+    escaped.
     """
+
+    def __init__(self, message: str):
+        super().__init__("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message))
 
 
 class DamagedError(UserError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -34,11 +35,15 @@ MOST_STEPS = 2**63
 """Steps fit an int64."""
 
 
-def replace(path: Path, content: str | bytes) -> None:
-    """Replaces the file as a whole, so that a kill leaves the old or the new one. A link in its place is replaced, not followed."""
+def replace(path: Path, content: str | bytes, *, flushed: bool = True) -> None:
+    """Replaces the file as a whole, so that a kill leaves the old or the new one. A link in its place is replaced, not followed.
+
+    Unless it is `flushed`, which takes milliseconds, this is not promised for the end of the whole machine.
+    """
     with _partial(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
-    flush(_name_of_partial(path))  # else the new name could reach the disk before the content
+    if flushed:
+        flush(_name_of_partial(path))  # else the new name could reach the disk before the content
     _name_of_partial(path).replace(path)
 
 
@@ -63,6 +68,14 @@ def _name_of_partial(path: Path) -> Path:
 def write_json(path: Path, content: Any, *, sealed: bool = False) -> None:
     """Replaces a JSON file; with `sealed` an object gets a checksum, by which a reader sees that it was changed."""
     replace(path, json.dumps(_sealed(content) if sealed else content, indent=2) + "\n")
+
+
+def read_text(path: Path) -> str | None:
+    """A small text file, None where there is none. Raises `OSError`, and `ValueError` for what is no UTF-8."""
+    try:
+        return _content(path, MOST_JSON).decode()
+    except FileNotFoundError:
+        return None
 
 
 def read_json(path: Path) -> Any:
@@ -180,6 +193,8 @@ def _parsed(content: bytes) -> Any:
         found = json.loads(text)
     except RecursionError:
         raise ValueError("it is too deep") from None
+    if re.search(r"[0-9]{300}", text):
+        raise ValueError("it has a number of hundreds of digits")
     if "\\u" in text:
         json.dumps(found, ensure_ascii=False).encode()
     if text.count("[") + text.count("{") > DEEPEST and _depth(found) > DEEPEST:

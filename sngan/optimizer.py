@@ -75,13 +75,17 @@ def _fitted(moments: Mapping[str, Any], parameter: Tensor) -> dict[str, Tensor]:
     """Adam's moments of one parameter, laid out as it is, and its count of steps, a scalar."""
     if set(moments) != {"step", *MOMENTS}:
         raise ValueError(f"Adam keeps step, {', '.join(MOMENTS)}, not {', '.join(map(str, moments))}")
-    step = torch.as_tensor(moments["step"], dtype=torch.float32)
+    step = torch.as_tensor(moments["step"], dtype=torch.float32).clone()
     if step.shape != ():
         raise ValueError("a count of steps is no number")
     fitted = {"step": step}
     for name in MOMENTS:
         moment = moments[name]
-        if not isinstance(moment, Tensor) or (moment.shape, moment.dtype) != (parameter.shape, parameter.dtype):
+        if not isinstance(moment, Tensor) or (moment.shape, moment.dtype, moment.layout) != (
+            parameter.shape,
+            parameter.dtype,
+            parameter.layout,
+        ):
             raise ValueError(f"a moment is not of its parameter's shape {list(parameter.shape)} and type")
-        fitted[name] = laid_out_as(parameter, moment.to(parameter.device))
+        fitted[name] = laid_out_as(parameter, moment.to(parameter.device, copy=True))  # it may be a map of a file
     return fitted

@@ -71,7 +71,7 @@ def table(record: Record) -> str:
 
 def steps_table(records: list[Record]) -> str:
     """The scores of a run's checkpoints, one line each; the best value of each score is marked."""
-    names = list(records[0]["scores"])
+    names = [name for name in records[0]["scores"] if all(name in record["scores"] for record in records)]
     best = _best_steps(records)
     widths = [max(len(name), 12) for name in names]
     lines = [f"{'step':>9}  " + "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
@@ -92,7 +92,7 @@ def _best_steps(records: list[Record]) -> dict[str, int]:
     """The step of the best of each score, the earlier one of equals."""
     best = {name: records[0] for name in records[0]["scores"]}
     for record in records[1:]:
-        for name in best:
+        for name in best.keys() & record["scores"].keys():
             if better(name, record["scores"][name], best[name]["scores"][name]):
                 best[name] = record
     return {name: record["step"] for name, record in best.items()}
@@ -125,11 +125,11 @@ def _curve(records: list[Record], request: Evaluate) -> Path:
     """
     assert request.run is not None
     path = request.run / f"scores-{records[0]['protocol']['name']}-{request.weights}.png"
-    names = records[0]["scores"]
+    names = [name for name in records[0]["scores"] if all(name in record["scores"] for record in records)]
     baseline = records[-1].get("floor")
     real = {}
     if baseline and baseline["n"] == records[-1]["protocol"]["n"]:
-        real = dict(zip(names, baseline["scores"].values(), strict=True))
+        real = dict(zip(names, baseline["scores"].values(), strict=False))
     curves = {name: [(record["step"], record["scores"][name]) for record in records] for name in names}
     try:
         write_curves(curves, path, best=_best_steps(records), real=real)

@@ -119,7 +119,8 @@ def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
         raise UserError(f"{group}={choice}: no such choice; {nearest(choice, error.options)}") from None
     except OverrideParseException as error:
         raise UserError(
-            f"{error.override}: not an override; write KEY=VALUE, with quotes around text that has spaces, commas, brackets or '=': 'KEY=\"a, b\"'"
+            f"{' '.join(str(error.override).split())}: not an override; write KEY=VALUE, "
+            f"with quotes around text that has spaces, commas, brackets or '=': 'KEY=\"a, b\"'"
         ) from None
     except ConfigCompositionException as error:
         match = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", str(error))

@@ -33,6 +33,9 @@ GROUPS = {
 NOTHING = object()
 """Stands for a missing key."""
 
+MOST_KEYS = 1000
+"""Keys of a config that was made by no command line; Hydra would take minutes for each ten thousand."""
+
 Flat = dict[str, Any]
 
 
@@ -43,6 +46,8 @@ def overrides_for(config: Mapping[str, Any]) -> list[str] | None:
     nothing that it names is imported, and text that OmegaConf would interpolate is not written.
     """
     wanted = _flat(config)
+    if len(wanted) > MOST_KEYS:
+        return None
     experiments = _choices("experiment", wanted.get("name")) or _choices("experiment")
     try:
         with _composing():

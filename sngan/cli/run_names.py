@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sngan.errors import UserError
-from sngan.files import read_json
+from sngan.files import read_object
 from sngan.keys import is_among
 from sngan.runs.folder import FREE
 
@@ -73,7 +73,7 @@ def _is_of_other_paths(folder: Path, values: Mapping[str, Any], overrides: Itera
         return False
     for file in sorted(folder.glob("seed*/config.json")):
         try:
-            before = read_json(file) or {}
+            before = read_object(file) or {}
         except UserError:
             continue  # the run itself reports what is wrong with it
         if any(_value(before, key) != _value(values, key) for key in keys):

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from sngan.cli.compose import to_dict, train_config
 from sngan.cli.jobs import run
 from sngan.cli.run_names import earlier_variant, run_dir, variant
-from sngan.files import read_json
 from sngan.runs.folder import RESULT
+from sngan.runs.records import read_result
 from sngan.signals import Interrupted
 from sngan.training.loop import train
 
@@ -38,7 +38,7 @@ def _train(cfg: DictConfig) -> float | None:
             flush=True,
         )
     train(config)
-    quick = (read_json(config.run_dir / RESULT) or {}).get("quick")
+    quick = (read_result(config.run_dir / RESULT) or {}).get("quick")
     return float(next(iter(quick["scores"].values()))) if quick else None
 
 

@@ -9,6 +9,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from sngan.processes import open_regular
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What a file may turn out to be, whatever its suffix. Pillow knows more, among them PostScript, for which it starts a program."""
@@ -29,7 +31,7 @@ def decode(path: Path, resolution: int) -> Image.Image:
     Transparency is laid over white; grey, palette and CMYK become RGB; of 16 bits the upper 8 stay; of several frames the first is
     taken. Raises what Pillow raises for a file that is not whole: nearly any exception.
     """
-    with Image.open(path, formats=FORMATS) as image:
+    with open_regular(path, follow=True) as file, Image.open(file, formats=FORMATS) as image:
         # a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size; twice what we need keeps the resizing good
         image.draft(None, (2 * resolution, 2 * resolution))
         ImageOps.exif_transpose(image, in_place=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -13,10 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from pydantic import PositiveInt
 from torch import Tensor
 from tqdm import tqdm
 
+from sngan.config import Resolution
 from sngan.data.decoding import SUFFIXES, decode, read_picture
 from sngan.data.images import Images, ImageSpec, Source, Split
 from sngan.data.reading import CHUNK, live_as_long_as_the_run, worker_context
@@ -35,11 +36,12 @@ class ImageFolder(Source):
     """The pictures below `path`, at any depth, as RGB images; those below `test_path` are the test split.
 
     When all of them lie in sub-folders, and in more than one, the sorted names of these are the classes 0, 1, …; otherwise there
-    are no labels. Hidden files and folders are passed over, linked folders are followed. The order is that of the sorted paths.
+    are no labels. Hidden files and folders are passed over. Linked folders are followed, but no folder counts twice, so that links may
+    lead in a circle; the folder itself comes before a link to it. The order is that of the sorted paths.
     Constructing lists the files; loading decodes each of them once, because only that shows whether it is whole.
     """
 
-    def __init__(self, *, path: Path, test_path: Path | None, resolution: PositiveInt, on_error: Literal["stop", "skip"]):
+    def __init__(self, *, path: Path, test_path: Path | None, resolution: Resolution, on_error: Literal["stop", "skip"]):
         root = path.expanduser()
         files = picture_files(root, "data.path")
         folders = sorted(_top_folders(files))
@@ -120,13 +122,27 @@ def picture_files(root: Path, key: str) -> list[str]:
         raise UserError(f"{key}={root}: {error.filename} cannot be listed: {error.strerror}")
 
     files, top = [], str(root)
-    for folder, subfolders, names in os.walk(top, followlinks=True, onerror=refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    for folder, names in _folders(top, refuse):
         below = "" if folder == top else Path(folder).relative_to(root).as_posix() + "/"
         files += [below + name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
     if not files:
         raise UserError(f"{key}={root}: no pictures there; accepted are {' '.join(SUFFIXES)}, at any depth")
     return sorted(files)
+
+
+def _folders(top: str, refuse: Callable[[OSError], NoReturn]) -> Iterator[tuple[str, list[str]]]:
+    """Each folder at and below the top with the names of its files: first those without a link, then those that links lead to."""
+    seen, to_come = set(), deque([top])
+    while to_come:
+        for folder, subfolders, names in os.walk(to_come.popleft(), onerror=refuse):
+            found = os.stat(folder)
+            if (found.st_dev, found.st_ino) in seen:
+                subfolders.clear()
+                continue
+            seen.add((found.st_dev, found.st_ino))
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            to_come.extend(path for name in subfolders if os.path.islink(path := os.path.join(folder, name)))
+            yield folder, names
 
 
 def _top_folders(files: Sequence[str]) -> set[str]:

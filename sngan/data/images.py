@@ -15,6 +15,9 @@ from sngan.errors import UserError
 
 Split = Literal["train", "test"]
 
+MOST_CLASSES = 2**24
+"""Labels beyond it are no labels."""
+
 
 @dataclass(frozen=True)
 class ImageSpec:

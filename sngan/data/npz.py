@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
+import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,8 +17,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from sngan.data.images import Images, ImageSpec, Source, Split, TensorImages
+from sngan.data.images import MOST_CLASSES, Images, ImageSpec, Source, Split, TensorImages
 from sngan.errors import UserError, nearest
+from sngan.files import said
+from sngan.processes import memory
 from sngan.registry import register
 
 RECOGNISED = {
@@ -25,6 +30,19 @@ RECOGNISED = {
     "test_labels": ("test_labels",),
 }
 """The names that an option of null looks for, in this order."""
+
+
+FAULTS = (
+    OSError, EOFError, ValueError, RuntimeError, MemoryError, OverflowError, TokenError, SyntaxError, TypeError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+)  # fmt: skip
+"""What zipfile and NumPy raise on bytes that they do not expect."""
+
+DENSEST = 1100
+"""The most bytes that one of a compressed file can stand for: 1032 by deflate."""
+
+MOST_BYTES = 2**36
+"""The most bytes of an array where the size of the memory is not known."""
 
 
 @register("data", "npz")
@@ -95,9 +113,9 @@ class Npz(Source):
         labels = torch.from_numpy(self._archive.read(key).astype(np.int64))
         if labels.min() < 0:
             raise UserError(f"{self._archive}: array {key} has the label {labels.min()}; labels are class numbers, from 0 on")
-        if labels.max() >= 2**24:
+        if labels.max() >= MOST_CLASSES:
             raise UserError(
-                f"{self._archive}: array {key} has the label {labels.max()}; labels are class numbers, less than {2**24}"
+                f"{self._archive}: array {key} has the label {labels.max()}; labels are class numbers, less than {MOST_CLASSES}"
             )
         return labels
 
@@ -135,9 +153,16 @@ class _Archive:
 
     def read(self, key: str) -> np.ndarray[Any, Any]:
         """An array; a progress bar shows past two seconds."""
+        shape, dtype = self.header(key)
         with self._open() as archive, archive.open(f"{key}.npy") as member:
-            size = archive.getinfo(f"{key}.npy").file_size
-            with tqdm.wrapattr(member, "read", total=size, desc=f"reading {key}", delay=2, disable=None) as watched:
+            packed, needed = archive.getinfo(f"{key}.npy"), math.prod(shape) * dtype.itemsize
+            if not needed <= packed.file_size <= packed.compress_size * DENSEST:
+                raise ValueError(f"array {key} is shorter than it says")
+            if needed > (memory() or MOST_BYTES):
+                raise UserError(
+                    f"{self}: array {key} takes {needed / 1e9:.1f} GB, more than this machine has; give a folder of pictures"
+                )
+            with tqdm.wrapattr(member, "read", total=packed.file_size, desc=f"reading {key}", delay=2, disable=None) as watched:
                 return np.lib.format.read_array(watched, allow_pickle=False)
 
     @contextmanager
@@ -145,8 +170,8 @@ class _Archive:
         try:
             with zipfile.ZipFile(self._path) as archive:
                 yield archive
-        except (OSError, EOFError, ValueError, RuntimeError, MemoryError, TokenError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{self} cannot be read as an .npz file ({error}); is it whole? numpy.savez writes one") from None
+        except FAULTS as error:
+            raise UserError(f"{self} cannot be read as an .npz file ({said(error)}); is it whole? numpy.savez writes one") from None
 
 
 def _choose(option: str, key: str | None, archive: _Archive) -> str | None:

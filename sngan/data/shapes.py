@@ -11,13 +11,16 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from sngan.data.images import Images, ImageSpec, Source, Split, TensorImages
 from sngan.registry import register
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+"""All images are in memory: 3 GB of them."""
 
 Inside = Callable[[Tensor, Tensor], Tensor]
 
@@ -62,7 +65,7 @@ class Shapes(Source):
     name = "shapes"
     spec = ImageSpec(resolution=RESOLUTION, channels=3, n_classes=len(KINDS))
 
-    def __init__(self, *, n_train: PositiveInt, n_test: PositiveInt, seed: Annotated[int, Field(ge=0, lt=2**63)]):
+    def __init__(self, *, n_train: Count, n_test: Count, seed: Annotated[int, Field(ge=0, lt=2**63)]):
         self.size: dict[Split, int] = {"train": n_train, "test": n_test}
         self.seed = seed
 

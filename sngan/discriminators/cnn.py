@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
+from sngan.config import MOST_LAYERS, Width
 from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
@@ -16,7 +17,7 @@ from sngan.layers.normalization import ActivationNorm
 from sngan.layers.singular_values import bound_of_chain
 from sngan.registry import register
 
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=MOST_LAYERS)]
 
 
 @register("discriminator", "cnn")

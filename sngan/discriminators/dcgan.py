@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
+from sngan.config import Width
 from sngan.data.images import ImageSpec, refuse_labels
 from sngan.errors import UserError
 from sngan.layers import initialization
@@ -23,7 +24,7 @@ class DCGANDiscriminator(nn.Module):
     Activations are normalised before each leaky ReLU but the first.
     """
 
-    def __init__(self, spec: ImageSpec, norm: ActivationNorm, *, width: PositiveInt, slope: NonNegativeFloat):
+    def __init__(self, spec: ImageSpec, norm: ActivationNorm, *, width: Width, slope: NonNegativeFloat):
         super().__init__()
         refuse_labels(spec, "discriminator.name=dcgan")
         if spec.resolution != 32:

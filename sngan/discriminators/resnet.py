@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
+from sngan.config import MOST_LAYERS, Width
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.layers import initialization
@@ -17,7 +18,7 @@ from sngan.layers.normalization import ActivationNorm
 from sngan.layers.residual import DiscriminatorBlock, FirstDiscriminatorBlock
 from sngan.registry import register
 
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=MOST_LAYERS)]
 
 
 class Description(NamedTuple):

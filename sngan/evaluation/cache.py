@@ -10,12 +10,14 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from sngan.processes import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +31,10 @@ def folder() -> Path:
     return Path(os.environ.get("SNGAN_CACHE") or user_cache_path("sngan"))
 
 
-def remembered(kind: str, made_from: dict[str, Any], holds: Set[str], make: Callable[[], Tensors]) -> Tensors:
-    """The tensors, by the names in `holds`, that `make` returns for this `kind` and `made_from` (plain values), now or in an earlier run.
+def remembered(kind: str, made_from: dict[str, Any], holds: Mapping[str, int], make: Callable[[], Tensors]) -> Tensors:
+    """The tensors that `make` returns for this `kind` and `made_from` (plain values), now or in an earlier run.
+
+    `holds` gives their names, each with its number of dimensions. They hold finite numbers, and the first dimension of all is of one size.
 
     Written under another name and renamed, so that several processes may do so at once. A file that is damaged or holds other tensors
     is made again. If the folder cannot be written, there is a warning and nothing is kept.
@@ -42,8 +46,9 @@ def remembered(kind: str, made_from: dict[str, Any], holds: Set[str], make: Call
     path = folder() / f"{kind}-{name[:32]}.safetensors"
     # RuntimeError: safetensors opens the file twice, and torch says so where it was deleted in between
     with suppress(OSError, SafetensorError, RuntimeError):
+        open_regular(path).close()
         found: Tensors = load_file(path)
-        if found.keys() == holds:
+        if _is_fit(found, holds):
             return found
     made = make()
     try:
@@ -61,3 +66,11 @@ def remembered(kind: str, made_from: dict[str, Any], holds: Set[str], make: Call
             f"{path.parent} cannot be written ({error}), so {kind} cannot be kept and will be computed again; set SNGAN_CACHE to another folder"
         )
     return made
+
+
+def _is_fit(found: Tensors, holds: Mapping[str, int]) -> bool:
+    return (
+        {name: tensor.dim() for name, tensor in found.items()} == dict(holds)
+        and len({len(tensor) for tensor in found.values()}) == 1
+        and all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in found.values())
+    )

@@ -17,10 +17,12 @@ from sngan.evaluation.image_sets import reference_at, samples_of
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.request import Evaluate
 from sngan.evaluation.score import Scorer
-from sngan.files import append_line, read_lines
+from sngan.files import append_line
+from sngan.processes import open_regular
 from sngan.registry import build
 from sngan.runs import earlier
 from sngan.runs.checkpoint import GENERATORS, Checkpoint, find, load_generator, open_checkpoint, steps_saved
+from sngan.runs.records import read_metrics
 from sngan.sampling.rounding import resolved
 from sngan.sampling.sampling import batch_norm, prepared
 
@@ -28,6 +30,10 @@ Record = dict[str, Any]
 
 WORKERS = 2
 """Processes that decode pictures if no data set of the config sets their number."""
+
+
+WHOLE = {"scores", "deviations", "floor", "device", "seconds"}
+"""What a record holds besides how it was made."""
 
 
 def evaluate(request: Evaluate) -> Iterator[Record]:
@@ -81,9 +87,10 @@ def _checkpoints(request: Evaluate, device: torch.device) -> Iterator[Record]:
         generator = checkpoint.sha256.get(GENERATORS[request.weights])
         known = [
             line
-            for line in map(earlier.record, read_lines(metrics))
+            for line in map(earlier.record, read_metrics(metrics))
             # quick scores of a run may be of a step that is not saved, and have no hash
             if all(line.get(key) == value for key, value in how.items()) and line.get("generator", generator) == generator
+            if line.keys() >= WHOLE and line["scores"]
         ]
         # rank 0's file decides for all ranks
         if distributed.from_first_rank(bool(request.all and known)):
@@ -174,7 +181,7 @@ def _metrics_file(checkpoint: Checkpoint) -> Path:
     folder = checkpoint.path.resolve().parent
     path = (folder.parent if folder.name == "checkpoints" else checkpoint.path) / "metrics.jsonl"
     try:
-        path.open("a").close()
+        open_regular(path, append=True).close()
     except OSError as error:
         raise UserError(
             f"{path}, where the score is recorded, cannot be written ({error.strerror}); copy the checkpoint to a folder of yours"

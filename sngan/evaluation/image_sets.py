@@ -9,6 +9,7 @@ from sngan.data.image_folder import ImageFolder, Pictures, picture_files
 from sngan.data.images import Images, ImageSpec, Source, Split
 from sngan.data.npz import Npz
 from sngan.errors import UserError
+from sngan.processes import open_regular
 
 GRID = "grid.png"
 """The file of the grid that `sngan sample` writes beside its images."""
@@ -82,7 +83,7 @@ def _size(path: Path) -> tuple[int, int]:
     from sngan.data.decoding import FORMATS
 
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_regular(path, follow=True) as file, Image.open(file, formats=FORMATS) as image:
             return image.size
     except Exception as error:  # decoders raise almost anything on bytes that they do not expect
         raise UserError(f"samples: {path} cannot be read: {error or type(error).__name__}") from None

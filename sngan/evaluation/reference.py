@@ -36,7 +36,7 @@ class Reference:
     def features(self) -> Features:
         """Features and logits of each image."""
         if self._features is None:
-            found = remembered("features", self._made_from, {"features", "logits"}, lambda: vars(self._look()))
+            found = remembered("features", self._made_from, {"features": 2, "logits": 2}, lambda: vars(self._look()))
             self._features = Features(**found)
         return self._features
 
@@ -50,6 +50,6 @@ class Reference:
                 return {name: torch.from_numpy(value) for name, value in statistics.items()}
 
             # the kind was "statistics" while it had no root
-            found = remembered("moments", self._made_from, {"mu", "sigma", "root"}, make)
+            found = remembered("moments", self._made_from, {"mu": 1, "sigma": 2, "root": 2}, make)
             self._statistics = {name: value.numpy() for name, value in found.items()}
         return self._statistics

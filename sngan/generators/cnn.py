@@ -6,9 +6,10 @@ import itertools
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
+from sngan.config import MOST_LAYERS, Width, ZDim
 from sngan.data.images import ImageSpec, refuse_labels
 from sngan.generators.generator import Generator, bottom_width
 from sngan.layers import initialization
@@ -29,8 +30,8 @@ class CNNGenerator(Generator):
         self,
         spec: ImageSpec,
         *,
-        z_dim: PositiveInt,
-        widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)],
+        z_dim: ZDim,
+        widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=MOST_LAYERS)],
         first_norm: Literal["none", "channel", "feature"],
     ):
         super().__init__()

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
+from sngan.config import MOST_LAYERS, Width, ZDim
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.generators.generator import Generator, bottom_width
@@ -39,8 +40,8 @@ class ResNetGenerator(Generator):
         self,
         spec: ImageSpec,
         *,
-        z_dim: PositiveInt,
-        widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] | None,
+        z_dim: ZDim,
+        widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=MOST_LAYERS)] | None,
     ):
         super().__init__()
         widths = widths or PUBLISHED_WIDTHS.get(spec.resolution)

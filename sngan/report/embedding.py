@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from sngan.processes import open_regular
+
 MOST_FRAMES = 24
 """The most grids in the slider through a run, about 0.1 MB each."""
 
@@ -36,12 +38,12 @@ def png(image: Tensor) -> Picture:
 def from_file(path: Path, *, small: bool) -> Picture | None:
     """A grid of samples, without loss, or `small`: as a JPEG file without colour subsampling, which would show in images of 32 pixels.
 
-    None where the file is no picture.
+    None where the file is no picture, or a link.
     """
     from PIL import Image
 
     try:
-        with Image.open(path, formats=["PNG"]) as opened:
+        with open_regular(path) as content, Image.open(content, formats=["PNG"]) as opened:
             image = opened.convert("RGB")
     except Exception:  # decoders raise almost anything on bytes that they do not expect
         return None

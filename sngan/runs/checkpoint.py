@@ -16,28 +16,28 @@ from __future__ import annotations
 
 import io
 import logging
-import pickle
 import re
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt
 from torch import nn
 
-from sngan.config import Config, Keep, Section, due, parse
-from sngan.data.images import ImageSpec
+from sngan.config import Config, Keep, Resolution, Section, due, parse
+from sngan.data.images import MOST_CLASSES, ImageSpec
 from sngan.errors import DamagedError, UserError
-from sngan.files import read_json, write_json
+from sngan.files import read_object, refuse_link, remove, write_json
 from sngan.generators.generator import Generator
+from sngan.layers.normalization import activation_norm
 from sngan.layers.normalized import Normalized, bake
 from sngan.networks import build_discriminator, build_generator
-from sngan.optimizer import restore_moments
-from sngan.processes import flush
+from sngan.processes import flush, open_regular
 from sngan.provenance import sha256_of, versions
+from sngan.registry import build
 from sngan.runs import earlier
+from sngan.runs.tensors import check_size, load_tensors, restore_optimizers
 from sngan.state import TrainState
 
 FORMAT = "sngan-checkpoint-4"
@@ -45,6 +45,9 @@ MANIFEST = "checkpoint.json"
 
 FILES = ("generator.safetensors", "generator_raw.safetensors", "discriminator.safetensors", "state.pt", "config.json")
 """What a whole checkpoint holds besides its manifest."""
+
+MOST_VALUES = 2**30
+"""Numbers in a batch of images: 4 GB of them."""
 
 GENERATORS = {"ema": "generator.safetensors", "raw": "generator_raw.safetensors"}
 """The averaged generator and the one that is trained; records of scores hold the file's sha256 as `generator`."""
@@ -59,9 +62,9 @@ log = logging.getLogger(__name__)
 class Image(Section):
     """An `ImageSpec` in a manifest."""
 
-    resolution: PositiveInt
-    channels: PositiveInt
-    n_classes: NonNegativeInt
+    resolution: Resolution
+    channels: Annotated[int, Field(ge=1, le=1024)]
+    n_classes: Annotated[int, Field(ge=0, le=MOST_CLASSES)]
 
 
 class Manifest(Section):
@@ -86,7 +89,12 @@ class Checkpoint:
     def file(self, name: str) -> Path:
         """A file of the checkpoint, after its content has been compared with the manifest; `DamagedError` if it is another."""
         path = self.path / name
-        if not path.is_file() or sha256_of(path) != self.sha256.get(name):
+        try:
+            open_regular(path).close()
+            whole = sha256_of(path) == self.sha256.get(name)
+        except OSError:
+            whole = False
+        if not whole:
             raise DamagedError(f"checkpoint {self.path} is damaged: {name} is missing, cut short or changed", ADVICE)
         return path
 
@@ -96,9 +104,14 @@ class Checkpoint:
             self.file(name)
 
     def config(self) -> Config:
-        """The run's config; `UserError` if this version cannot read it."""
-        values = read_json(self.file("config.json"))
-        return parse(Config, earlier.config(values) if isinstance(values, dict) else {}, build_check=False)
+        """The run's config; `UserError` if this version cannot read it, or it asks for more than any machine has."""
+        config = parse(Config, earlier.config(read_object(self.file("config.json")) or {}), build_check=False)
+        if config.g_batch * self.spec.channels * self.spec.resolution**2 > MOST_VALUES:
+            raise UserError(
+                f"checkpoint {self.path}: g_batch={config.g_batch} images of {self.spec.channels} x {self.spec.resolution} px do not fit "
+                "in a memory; it is damaged or not made by sngan"
+            )
+        return config
 
 
 def size_of(state: TrainState) -> int:
@@ -110,12 +123,14 @@ def size_of(state: TrainState) -> int:
 
 def save(state: TrainState, config: Config, spec: ImageSpec, folder: Path) -> Path:
     """Writes the state after `state.step` steps as a new checkpoint in `folder` and returns its path; leaves a complete one as it is."""
+    refuse_link(folder)
     final = folder / f"step-{state.step:08d}"
+    refuse_link(final)
     if (final / MANIFEST).exists():
         return final
     partial = folder / f".partial-{final.name}"
     for incomplete in (partial, final):
-        shutil.rmtree(incomplete, ignore_errors=True)
+        remove(incomplete)
     partial.mkdir(parents=True)
     for name, network in state.networks().items():
         save_tensors(network, partial / f"{name}.safetensors")
@@ -148,24 +163,18 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
             load_tensors(network, checkpoint.file(f"{name}.safetensors"))
         except UserError as error:
             raise UserError(f"{error}; a run cannot go on with other networks: give another run_dir=DIR") from None
-    try:
-        moments = torch.load(checkpoint.file("state.pt"), map_location="cpu", weights_only=True)
-        for name, optimizer in (("G_optimizer", state.G_optimizer), ("D_optimizer", state.D_optimizer)):
-            restore_moments(optimizer, moments[name])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
-        raise UserError(f"checkpoint {checkpoint.path}: state.pt does not fit ({reason}); remove the folder") from None
+    restore_optimizers({"G_optimizer": state.G_optimizer, "D_optimizer": state.D_optimizer}, checkpoint.file("state.pt"))
     state.step = checkpoint.step
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint's manifest; `UserError` when the folder is not there or not a checkpoint that this version knows."""
-    values = read_json(path / MANIFEST)
+    values = read_object(path / MANIFEST)
     if values is None:
         raise UserError(
             f"checkpoint={path}: no checkpoint there (no {MANIFEST}); give a folder such as runs/…/checkpoints/step-00001000"
         )
-    found = values.get("format") if isinstance(values, dict) else None
+    found = values.get("format")
     if found not in (FORMAT, *earlier.FORMATS):
         known = ", ".join((FORMAT, *earlier.FORMATS))
         raise UserError(f"checkpoint {path} has format {found}, this version reads {known}; use the version that wrote it")
@@ -203,12 +212,15 @@ def latest(folder: Path) -> Path | None:
 
 
 def steps_saved(folder: Path) -> dict[int, Path]:
-    """Complete checkpoints by step, in order."""
+    """Complete checkpoints by step, in order; `UserError` for a link in the place of a folder."""
+    refuse_link(folder)
     found = {
         int(m[1]): path
         for path in folder.glob("step-*")
-        if (m := re.fullmatch(r"step-(\d+)", path.name)) and (path / MANIFEST).exists()
+        if (m := re.fullmatch(r"step-([0-9]{1,18})", path.name)) and (path / MANIFEST).exists()
     }
+    for path in found.values():
+        refuse_link(path)
     return dict(sorted(found.items()))
 
 
@@ -217,7 +229,7 @@ def set_aside(folder: Path, step: int) -> None:
     for later, path in steps_saved(folder).items():
         if later > step:
             target = folder / f"damaged-{path.name}"
-            shutil.rmtree(target, ignore_errors=True)
+            remove(target)
             path.rename(target)
 
 
@@ -229,7 +241,7 @@ def prune(folder: Path, keep: Keep, best: int | None) -> None:
         if step != best and not milestone:
             saved[step].rename(folder / f".partial-{saved[step].name}")  # a kill in the middle leaves no half checkpoint
     for partial in folder.glob(".partial-*"):
-        shutil.rmtree(partial)
+        remove(partial)
 
 
 def find(run: Path | None, checkpoint: Path | None) -> Checkpoint:
@@ -257,17 +269,22 @@ def load_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "
 
 def load_normalized_generator(checkpoint: Checkpoint, *, weights: Literal["ema", "raw"] = "ema") -> Normalized[Generator]:
     """The generator as in training, with its norm if it has one."""
+    config, spec, path = checkpoint.config(), checkpoint.spec, checkpoint.file(GENERATORS[weights])
+    check_size(path, lambda: build("generator", config.generator, spec))
     with torch.random.fork_rng(devices=[]):  # initial weights, which are about to be replaced
-        G = build_generator(checkpoint.config(), checkpoint.spec)
-    load_tensors(G.network, checkpoint.file(GENERATORS[weights]))
+        G = build_generator(config, spec)
+    load_tensors(G.network, path)
     return G.eval()
 
 
 def load_discriminator(checkpoint: Checkpoint) -> Normalized[nn.Module]:
     """The discriminator of a checkpoint on the CPU, in evaluation mode; `UserError` if its file does not fit."""
+    config, spec, path = checkpoint.config(), checkpoint.spec, checkpoint.file("discriminator.safetensors")
+    norm = activation_norm(config.discriminator.normalization)
+    check_size(path, lambda: build("discriminator", config.discriminator, spec, norm))
     with torch.random.fork_rng(devices=[]):
-        D = build_discriminator(checkpoint.config(), checkpoint.spec)
-    load_tensors(D.network, checkpoint.file("discriminator.safetensors"))
+        D = build_discriminator(config, spec)
+    load_tensors(D.network, path)
     return D.eval()
 
 
@@ -277,19 +294,3 @@ def save_tensors(network: nn.Module, path: Path) -> None:
 
     # written by Python: a full disk is an OSError, where save_file raises another
     path.write_bytes(save({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}))
-
-
-def load_tensors(network: nn.Module, path: Path) -> None:
-    """Copies tensors into the network's own, in place; `UserError` if names or shapes differ."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        network.load_state_dict(load_file(path))
-    except SafetensorError as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    except RuntimeError as error:
-        first = " ".join(str(error).splitlines()[1:2]).strip()
-        raise UserError(
-            f"{path} does not fit the network of the config: {first if len(first) < 160 else first[:160] + ' …'}"
-        ) from None

@@ -19,8 +19,9 @@ from typing import Any, Self
 
 from sngan.config import Config
 from sngan.errors import DamagedError, UserError
-from sngan.files import lock, read_json, write_json
+from sngan.files import lock, read_object, refuse_link, write_json
 from sngan.runs.checkpoint import Checkpoint, newest_whole, set_aside, steps_saved
+from sngan.runs.records import read_sessions
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class RunFolder:
             self._created = [path for path in (guard, self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             for folder in (self.path / "samples", self.checkpoints):
+                refuse_link(folder)
                 if folder.exists() and not folder.is_dir():
                     raise NotADirectoryError(None, f"{folder.name} is a file")
             held = lock(guard)
@@ -108,7 +110,7 @@ class RunFolder:
         self._begun = True
         set_aside(self.checkpoints, session["from_step"])
         config = self.config.model_dump(mode="json")
-        self._sessions = (read_json(self.path / "run.json") or {}).get("sessions", [])
+        self._sessions = read_sessions(self.path / "run.json")
         if config != next((before["config"] for before in reversed(self._sessions) if "config" in before), None):
             session = {**session, "config": config}
         self._sessions.append(session)
@@ -130,7 +132,7 @@ class RunFolder:
 
     def configs(self) -> list[tuple[int, dict[str, Any]]]:
         """The configs of the run's sessions, each with the step it holds from."""
-        return [(session["from_step"], session["config"]) for session in self._sessions if "config" in session]
+        return [(session.get("from_step", 0), session["config"]) for session in self._sessions if "config" in session]
 
     def seconds(self) -> float:
         """The seconds of all sessions so far; also written to run.json, so that a kill loses no more of them than of the training."""
@@ -176,14 +178,14 @@ class RunFolder:
     def _config_before(self) -> dict[str, Any] | None:
         """The run's config so far; where its file is lost or damaged, that of the newest whole checkpoint."""
         try:
-            before: dict[str, Any] | None = read_json(self.path / "config.json")
+            before = read_object(self.path / "config.json")
         except DamagedError as error:
             if self.checkpoint is None:
                 raise
             log.warning(f"{error.what}; the config of {self.checkpoint.path} is taken")
             before = None
         if before is None and self.checkpoint is not None:
-            before = read_json(self.checkpoint.file("config.json"))
+            before = read_object(self.checkpoint.file("config.json"))
         return before
 
 

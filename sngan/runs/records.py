@@ -1,18 +1,23 @@
-"""The small files of a run folder, as a report reads them: the keys that it needs are checked, others are ignored."""
+"""The small files of a run folder, as their readers need them: the keys that these use are checked, others are ignored."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sngan.errors import UserError
+from sngan.files import MOST_STEPS, read_lines, read_object
+from sngan.runs import earlier
+
+Time = Annotated[float, Field(ge=0, le=2**40)] | None
+"""Seconds since 1970."""
 
 
 class Read(BaseModel):
-    """Values from a file: the keys that a report needs; others are ignored."""
+    """Values from a file: the keys that its readers need; others are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -26,10 +31,19 @@ class Baseline(Read):
     deviations: dict[str, float] = {}
 
 
+class Scalars(Read):
+    """A line of `scalars.jsonl`; its other keys are numbers."""
+
+    step: int
+    time: Time = None
+    sigma: dict[str, float] = {}
+
+
 class Record(Read):
     """A line of `metrics.jsonl`: scores, and how they were taken."""
 
     step: int
+    time: Time = None
     scores: dict[str, float]
     deviations: dict[str, float] = {}
     by: str = ""
@@ -41,6 +55,7 @@ class Record(Read):
     extractor: dict[str, Any] = {}
     floor: Baseline | None = None
     device: str = ""
+    seconds: float = 0.0
     versions: dict[str, str] = {}
     file: str = "metrics.jsonl"
     line: int | None = None
@@ -57,6 +72,8 @@ class Session(Read):
 
     device: str = ""
     versions: dict[str, str] = {}
+    from_step: Annotated[int, Field(ge=0, lt=MOST_STEPS)] = 0
+    config: dict[str, Any] | None = None
     seconds: float | None = None
 
 
@@ -89,6 +106,40 @@ def checked(kind: type[Kind], path: Path, values: Any) -> Kind:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path} is not as sngan writes it ({where}: {first['msg'].lower()}); mend or remove it") from None
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """What `result.json` holds, None where there is none; `UserError` if it is damaged."""
+    found = read_object(path)
+    if found is not None:
+        for record in checked(Result, path, found).scores.values():
+            checked(Record, path, earlier.record(record))
+        if found.get("quick") is not None:
+            checked(Record, path, found["quick"])
+    return found
+
+
+def read_sessions(path: Path) -> list[dict[str, Any]]:
+    """The sessions in `run.json`; `UserError` if it is damaged."""
+    found = read_object(path) or {}
+    checked(Sessions, path, found)
+    sessions: list[dict[str, Any]] = found.get("sessions", [])
+    return sessions
+
+
+def read_scalars(path: Path) -> list[dict[str, Any]]:
+    """The lines of `scalars.jsonl`; `UserError` names one that is damaged."""
+    return [_line(Scalars, path, number, line) for number, line in enumerate(read_lines(path), start=1)]
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; `UserError` names one that is damaged."""
+    return [_line(Record, path, number, line) for number, line in enumerate(read_lines(path), start=1)]
+
+
+def _line(kind: type[Read], path: Path, number: int, line: dict[str, Any]) -> dict[str, Any]:
+    checked(kind, path.with_name(f"{path.name}, line {number},"), line)
+    return line
 
 
 def better(name: str, value: float, best: float) -> bool:

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from sngan.config import Config
 from sngan.errors import UserError
-from sngan.files import read_json, replace, write_json
+from sngan.files import replace, write_json
 from sngan.provenance import versions
 from sngan.runs import earlier
 from sngan.runs.checkpoint import steps_saved
 from sngan.runs.folder import FREE, RESULT, TRACEBACK, differences
+from sngan.runs.records import read_result
 from sngan.signals import Interrupted
 
 Result = dict[str, Any]
@@ -58,9 +59,13 @@ def finished(config: Config) -> Result | None:
     if config.resume == "never":
         return None
     try:
-        result: Result | None = read_json(config.run_dir / RESULT)
+        result: Result | None = read_result(config.run_dir / RESULT)
     except UserError:
         return None  # the run reports what is wrong with the folder
     if not result or result["status"] != "finished" or config.steps not in steps_saved(config.run_dir / "checkpoints"):
         return None
-    return None if differences(earlier.config(result["config"]), config.model_dump(mode="json"), free=FREE - SCORED) else result
+    return (
+        None
+        if differences(earlier.config(result.get("config", {})), config.model_dump(mode="json"), free=FREE - SCORED)
+        else result
+    )

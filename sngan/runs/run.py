@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sngan.errors import UserError
-from sngan.files import read_json, read_lines
+from sngan.files import read_object, refuse_link
 from sngan.runs import earlier
 from sngan.runs.checkpoint import steps_saved
-from sngan.runs.records import Record, Result, Session, Sessions, better, checked
+from sngan.runs.records import Record, Result, Session, Sessions, better, checked, read_metrics, read_result, read_scalars
 
 
 @dataclass(frozen=True)
@@ -92,17 +92,14 @@ def _runs_below(path: Path) -> Iterator[Path]:
 
 def read_run(path: Path) -> Run:
     """What the folder holds; `UserError` names a file that is damaged."""
-    result = checked(Result, path / "result.json", read_json(path / "result.json")) if (path / "result.json").exists() else None
-    config = read_json(path / "config.json") or (result.config if result else {})
-    if not isinstance(config, dict):
-        raise UserError(f"{path / 'config.json'} holds no config; it is not a file of sngan")
-    config = earlier.config(config)
-    said = read_json(path / "run.json")
-    sessions = checked(Sessions, path / "run.json", {"sessions": []} if said is None else said).sessions
-    scalars = read_lines(path / "scalars.jsonl")
+    said = read_result(path / "result.json")
+    result = None if said is None else checked(Result, path / "result.json", said)
+    config = earlier.config(read_object(path / "config.json") or (result.config if result else {}))
+    sessions = checked(Sessions, path / "run.json", read_object(path / "run.json") or {}).sessions
+    scalars = read_scalars(path / "scalars.jsonl")
     records = [
         checked(Record, path / "metrics.jsonl", {**earlier.record(line), "line": number})
-        for number, line in enumerate(read_lines(path / "metrics.jsonl"), start=1)
+        for number, line in enumerate(read_metrics(path / "metrics.jsonl"), start=1)
     ]
     if result and not records:  # a result that was copied without its run
         records = [
@@ -110,7 +107,7 @@ def read_run(path: Path) -> Run:
             for line in result.scores.values()
         ]
     times = [session.seconds for session in sessions if session.seconds is not None]
-    steps = [line["step"] for line in scalars if isinstance(line["step"], int)]
+    steps = [line["step"] for line in scalars]
     return Run(
         path=path,
         config=config,
@@ -140,6 +137,7 @@ def _best_step(result: Result | None, records: Sequence[Record]) -> int | None:
 
 
 def grids(folder: Path) -> dict[int, Path]:
-    """The pictures of samples in a folder, by step, in order."""
-    found = {int(m[1]): path for path in folder.glob("step-*.png") if (m := re.fullmatch(r"step-(\d+)\.png", path.name))}
+    """The pictures of samples in a folder, by step, in order; `UserError` if the folder is a link."""
+    refuse_link(folder)
+    found = {int(m[1]): path for path in folder.glob("step-*.png") if (m := re.fullmatch(r"step-([0-9]{1,18})\.png", path.name))}
     return dict(sorted(found.items()))

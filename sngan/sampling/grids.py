@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sngan.errors import UserError
+from sngan.files import replace, said
+from sngan.processes import open_regular
 
 PADDING = 2
 """White pixels around each image of a grid."""
@@ -26,7 +29,9 @@ def write_png(image: Tensor, path: Path) -> None:
     from PIL import Image
 
     pixels = image.permute(1, 2, 0).numpy()  # [H, W, C]
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(path)
+    content = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(content, "PNG")
+    replace(path, content.getvalue(), flushed=False)
 
 
 def ungrid(path: Path, resolution: int) -> Tensor:
@@ -35,10 +40,10 @@ def ungrid(path: Path, resolution: int) -> Tensor:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=["PNG"]) as file:
+        with open_regular(path) as content, Image.open(content, formats=["PNG"]) as file:
             pixels = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)  # [3, H', W']
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); remove it") from None
+    except Exception as error:  # decoders raise almost anything on bytes that they do not expect
+        raise UserError(f"{path} cannot be read ({said(error)}); remove it") from None
     cell = resolution + PADDING
     if any(side <= PADDING or (side - PADDING) % cell for side in pixels.shape[1:]):
         raise UserError(f"{path} is no grid of images of {resolution} px; remove it")

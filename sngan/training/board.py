@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sngan.keys import flat, is_among
+from sngan.processes import open_regular
 from sngan.runs.folder import FREE
 
 LAYOUT = {
@@ -55,17 +57,24 @@ class Board:
         """Adds a point to each of the curves `group/name`, taken at a time in seconds since 1970; None: now."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        points = [Summary.Value(tag=f"{group}/{name}", simple_value=value) for name, value in values.items()]
+        # a file may hold what is no number
+        numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        points = [Summary.Value(tag=f"{group}/{name}", simple_value=value) for name, value in numbers.items()]
         self._events().add_summary(Summary(value=points), step, at)
 
     def image(self, step: int, picture: Path, *, at: float | None) -> None:
-        """Adds a picture, the PNG as it is on the disk."""
+        """Adds a picture, the PNG as it is on the disk; one that is a link or damaged is passed over."""
         from PIL import Image
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        with Image.open(picture, formats=["PNG"]) as opened:
-            width, height = opened.size
-        content = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=picture.read_bytes())
+        try:
+            with open_regular(picture) as file:
+                encoded = file.read()
+            with Image.open(io.BytesIO(encoded), formats=["PNG"]) as opened:
+                width, height = opened.size
+        except Exception:  # decoders raise almost anything on bytes that they do not expect
+            return
+        content = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=encoded)
         self._events().add_summary(Summary(value=[Summary.Value(tag="samples", image=content)]), step, at)
 
     def flush(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.files import append_line, read_lines, write_lines
+from sngan.files import append_line, refuse_link, write_lines
 from sngan.processes import flush
+from sngan.runs.records import read_metrics, read_scalars
 from sngan.runs.run import grids
 from sngan.sampling.grids import write_png
 from sngan.training.board import Board
@@ -70,6 +71,7 @@ class RunLog:
         self, folder: Path, *, step: int, steps: int, images_per_step: int, configs: Iterable[tuple[int, dict[str, Any]]] = ()
     ):
         self.folder, self._configs = folder, list(configs)
+        refuse_link(folder / "samples")
         (folder / "samples").mkdir(exist_ok=True)
         self.board = self._board_until(step)
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
@@ -89,9 +91,9 @@ class RunLog:
         board = Board(self.folder)
         for since, config in self._configs:
             board.describe(config, since)
-        for line in _forget_after(self.folder / "scalars.jsonl", step):
+        for line in _forget_after(self.folder / "scalars.jsonl", read_scalars, step):
             _show_scalars(board, line)
-        for line in sorted(_forget_after(self.folder / "metrics.jsonl", step), key=lambda line: line["step"]):
+        for line in sorted(_forget_after(self.folder / "metrics.jsonl", read_metrics, step), key=lambda line: line["step"]):
             _show_scores(board, line)
         for since, picture in grids(self.folder / "samples").items():
             if since > step:
@@ -185,9 +187,9 @@ def _show_scores(board: Board, line: dict[str, Any]) -> None:
         board.scalars(line["step"], line["role"], line["scores"], at=line.get("time"))
 
 
-def _forget_after(path: Path, step: int) -> list[dict[str, Any]]:
+def _forget_after(path: Path, read: Callable[[Path], list[dict[str, Any]]], step: int) -> list[dict[str, Any]]:
     """Drops the lines after a step, and gives those that stay."""
-    lines = read_lines(path)
+    lines = read(path)
     # what `sngan evaluate` added belongs to a checkpoint and stays
     kept = [line for line in lines if line["step"] <= step or line.get("by") == "evaluate"]
     if len(kept) < len(lines):

@@ -16,14 +16,13 @@ from sngan.config import Config, Protocol
 from sngan.data.images import Images, ImageSpec
 from sngan.errors import DamagedError, DivergedError, UserError
 from sngan.evaluation.score import Scorer
-from sngan.files import read_lines
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import drift
 from sngan.provenance import versions
 from sngan.runs import checkpoint, earlier
 from sngan.runs.folder import RunFolder
-from sngan.runs.records import better
+from sngan.runs.records import better, read_metrics
 from sngan.runs.result import write_result
 from sngan.sampling.grids import grid
 from sngan.sampling.rounding import resolved, rounding_for
@@ -293,7 +292,7 @@ class Recorder:
     def _records(self, role: Role) -> list[Record]:
         """This run's own scores that were made with the present protocol and settings."""
         how = self._how(role)
-        lines = (earlier.record(line) for line in read_lines(self.run.path / "metrics.jsonl") if line.get("role") == role)
+        lines = (earlier.record(line) for line in read_metrics(self.run.path / "metrics.jsonl") if line.get("role") == role)
         return [line for line in lines if all(line.get(key) == value for key, value in how.items())]
 
     def _how(self, role: Role) -> dict[str, Any]:

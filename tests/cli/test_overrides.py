@@ -74,3 +74,7 @@ def test_what_a_config_names_is_not_imported() -> None:
     finally:
         sys.path.pop(0)
     assert found == ["experiment=shapes", "plugins=[plugin_of_a_stranger]"]
+
+
+def test_a_config_of_very_many_keys_has_no_command() -> None:
+    assert overrides_for({**dumped(), **{f"key{i}": i for i in range(100_000)}}) is None

@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sngan.data.decoding import SUFFIXES, read_picture
+from sngan.data.decoding import SUFFIXES, decode, read_picture
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -110,3 +112,10 @@ def test_postscript_is_not_run_whatever_it_calls_itself(path):
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
     with pytest.raises(OSError, match="cannot identify"):
         read_picture(path, 8)
+
+
+@pytest.mark.parametrize("place", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_what_is_no_file_is_refused_at_once(place: Callable[[Path], None]) -> None:
+    place(Path("a.png"))
+    with pytest.raises(OSError, match="it is no regular file"):
+        decode(Path("a.png"), 32)

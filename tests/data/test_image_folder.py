@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sngan.data import image_folder
-from sngan.data.image_folder import ImageFolder
+from sngan.data.image_folder import ImageFolder, picture_files
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 
@@ -174,3 +174,24 @@ def test_the_check_leaves_out_what_reading_refuses_and_nothing_else(damaged, mon
     assert kept == [file for i, file in enumerate(files) if is_read(i)]
     assert {"deep.png", "narrow.gif"} < set(kept) < set(files) - {"floats.tif", "integers.tif"}
     assert not multiprocessing.active_children()
+
+
+def test_linked_folders_are_followed_and_none_counts_twice() -> None:
+    Path("top/real/deep").mkdir(parents=True)
+    Path("elsewhere").mkdir()
+    for path in ("top/real/deep/1.png", "elsewhere/2.png"):
+        Image.new("RGB", (8, 8)).save(path)
+    for name in ("a", "b"):
+        Path("top/real", name).symlink_to(Path("top").absolute())  # two circles: paths without end
+        Path("top", name).symlink_to(Path("elsewhere").absolute())
+    assert picture_files(Path("top"), "data.path") == ["a/2.png", "real/deep/1.png"]
+
+
+def test_links_to_links_are_no_more_folders_than_there_are() -> None:
+    Path("0").mkdir()
+    Image.new("RGB", (8, 8)).save("0/1.png")
+    for i in range(1, 40):
+        Path(str(i)).mkdir()
+        for name in ("a", "b"):
+            Path(str(i), name).symlink_to(Path(str(i - 1)).absolute())
+    assert len(picture_files(Path("39"), "data.path")) == 1

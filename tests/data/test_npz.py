@@ -1,4 +1,6 @@
+import io
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +125,31 @@ def test_a_file_that_is_cut_short_or_no_archive_is_named(path):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"data\.path=.*mine\.npz cannot be read as an \.npz file"):
             npz(path)
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    written = io.BytesIO()
+    np.lib.format.write_array_header_1_0(written, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_an_array_that_is_shorter_than_it_says_takes_no_memory(path, method):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("images.npy", header((10**9, 32, 32, 3)) + bytes(100))
+    with pytest.raises(UserError, match="array images is shorter than it says"):
+        npz(path).load("train")
+
+
+def test_an_array_that_the_memory_cannot_hold_is_refused_before_it_is_unpacked(path, monkeypatch):
+    np.savez_compressed(path, images=np.zeros((1000, 32, 32, 3), dtype=np.uint8))
+    monkeypatch.setattr("sngan.data.npz.memory", lambda: 10**6)
+    with pytest.raises(UserError, match=r"array images takes 0\.0 GB, more than this machine has"):
+        npz(path).load("train")
+
+
+def test_a_header_in_many_brackets_is_told(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"(" * 9000)
+    with pytest.raises(UserError, match=r"cannot be read as an \.npz file"):
+        npz(path)

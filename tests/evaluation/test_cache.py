@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from conftest import full_disk
 from sngan.evaluation.cache import Tensors, folder, remembered
 
 MADE_FROM = {"images": "abc", "n": 3}
-HOLDS = {"mu", "sigma"}
+HOLDS = {"mu": 1, "sigma": 2}
 
 
 def maker(value: float = 1.0) -> tuple[Callable[[], Tensors], list[None]]:
@@ -25,7 +27,7 @@ def maker(value: float = 1.0) -> tuple[Callable[[], Tensors], list[None]]:
 
     def make() -> Tensors:
         made.append(None)
-        return {"mu": torch.full((2,), value), "sigma": torch.arange(6, dtype=torch.float64).view(2, 3).T}
+        return {"mu": torch.full((2,), value), "sigma": torch.arange(6, dtype=torch.float64).view(3, 2).T}
 
     return make, made
 
@@ -65,12 +67,29 @@ def test_a_damaged_file_is_made_anew(content: bytes | None) -> None:
     assert len(made) == 2
 
 
-@pytest.mark.parametrize("held", [{"mu"}, {"mu", "sigma", "root"}])
-def test_a_file_that_holds_other_tensors_is_made_anew(held: set[str]) -> None:
-    remembered("kind", MADE_FROM, held, lambda: {name: torch.zeros(2) for name in held})
+def zeros(**shapes: tuple[int, ...]) -> Tensors:
+    return {name: torch.zeros(shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        zeros(mu=(2,)),
+        zeros(mu=(2,), sigma=(2, 2), root=(2, 2)),
+        zeros(mu=(), sigma=(2, 2)),
+        zeros(mu=(), sigma=()),
+        zeros(mu=(3,), sigma=(2, 2)),
+        zeros(mu=(2,), sigma=(2, 2)) | {"mu": torch.tensor([1.0, math.nan])},
+        zeros(mu=(2,), sigma=(2, 2)) | {"mu": torch.tensor([1, 2])},
+    ],
+)
+def test_a_file_that_holds_other_tensors_is_made_anew(held: Tensors) -> None:
+    remembered("kind", MADE_FROM, HOLDS, maker()[0])
+    (file,) = folder().iterdir()
+    save_file(held, file)
     make, made = maker()
     for _ in range(2):
-        assert remembered("kind", MADE_FROM, HOLDS, make).keys() == HOLDS
+        assert remembered("kind", MADE_FROM, HOLDS, make).keys() == HOLDS.keys()
     assert len(made) == 1
 
 
@@ -94,9 +113,9 @@ def test_a_folder_that_cannot_be_written_costs_time_alone_and_is_told(
 
 
 def test_a_disk_that_fills_while_it_writes_costs_time_alone_and_leaves_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    large = {"x": torch.arange(100_000)}
+    large = {"x": torch.arange(100_000.0)}
     with full_disk(50_000):
-        found = remembered("features", MADE_FROM, {"x"}, lambda: large)
+        found = remembered("features", MADE_FROM, {"x": 1}, lambda: large)
     assert torch.equal(found["x"], large["x"])
     assert "features cannot be kept and will be computed again" in caplog.text
     assert not list(folder().iterdir())
@@ -107,13 +126,13 @@ def test_two_processes_may_write_read_and_delete_the_same_result_at_once() -> No
 import torch
 from sngan.evaluation.cache import folder, remembered
 
-expected = torch.arange(100_000)
+expected = torch.arange(100_000.0)
 for i in range(60):
-    assert torch.equal(remembered("kind", {"n": 1}, {"x"}, lambda: {"x": expected})["x"], expected)
+    assert torch.equal(remembered("kind", {"n": 1}, {"x": 1}, lambda: {"x": expected})["x"], expected)
     if i % 3 == 0:
         for file in folder().glob("kind-*"):
             file.unlink(missing_ok=True)
-remembered("kind", {"n": 1}, {"x"}, lambda: {"x": expected})
+remembered("kind", {"n": 1}, {"x": 1}, lambda: {"x": expected})
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE) for _ in range(2)]

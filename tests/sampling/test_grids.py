@@ -23,3 +23,14 @@ def test_a_picture_that_is_no_such_grid_is_named() -> None:
     Path("grid.png").write_bytes(Path("grid.png").read_bytes()[:50])
     with pytest.raises(UserError, match=r"grid\.png cannot be read"):
         ungrid(Path("grid.png"), 8)
+
+
+def test_a_link_is_replaced_by_a_picture_and_never_read_as_one() -> None:
+    Path("victim.png").write_text("mine")
+    for name in ("grid.png", ".partial-grid.png"):
+        Path(name).symlink_to("victim.png")
+    with pytest.raises(UserError, match=r"grid\.png cannot be read \(it is a link"):
+        ungrid(Path("grid.png"), 8)
+    write_png(torch.zeros(3, 12, 12, dtype=torch.uint8), Path("grid.png"))
+    assert not Path("grid.png").is_symlink()
+    assert Path("victim.png").read_text() == "mine"

@@ -64,8 +64,8 @@ def test_a_line_cut_short_by_a_kill_is_left_out() -> None:
 def test_opening_at_a_step_forgets_what_came_after_it_but_not_scores_of_checkpoints(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         append_line(tmp_path / "scalars.jsonl", {"step": step})
-    append_line(tmp_path / "metrics.jsonl", {"step": 3, "by": "train"})
-    append_line(tmp_path / "metrics.jsonl", {"step": 3, "by": "evaluate"})
+    append_line(tmp_path / "metrics.jsonl", {"step": 3, "by": "train", "scores": {}})
+    append_line(tmp_path / "metrics.jsonl", {"step": 3, "by": "evaluate", "scores": {}})
     RunLog(tmp_path, step=2, steps=5, images_per_step=1).close()
     assert [line["step"] for line in read_lines(tmp_path / "scalars.jsonl")] == [1, 2]
     assert [line["by"] for line in read_lines(tmp_path / "metrics.jsonl")] == ["evaluate"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sngan.files import read_json
 from sngan.processes import is_running
 from sngan.runs.folder import RESULT
+from sngan.runs.records import read_result
 from sngan.runs.result import Status
 
 
@@ -41,7 +41,7 @@ def summary(outcomes: list[Outcome]) -> str:
     common = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
     rows = []
     for outcome in outcomes:
-        result = (read_json(Path(outcome.folder, RESULT)) if outcome.folder else None) or {}
+        result = (read_result(Path(outcome.folder, RESULT)) if outcome.folder else None) or {}
         score = next(iter(result.get("scores", {}).get("last", {}).get("scores", {}).items()), None)
         rows.append(
             (

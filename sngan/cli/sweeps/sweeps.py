@@ -27,7 +27,7 @@ from sngan.cli.sweeps.gpus import claimed_gpu
 from sngan.cli.sweeps.outcomes import Outcome, summary
 from sngan.cli.sweeps.output import Prefixed
 from sngan.errors import UserError
-from sngan.files import read_json, write_json
+from sngan.files import read_json, read_text, write_json
 from sngan.processes import ask_to_end
 from sngan.runs.folder import TRACEBACK
 from sngan.runs.result import ending, write_failure
@@ -146,7 +146,7 @@ class Sweep:
             write_failure(Path(outcome.folder), error, OmegaConf.to_container(cfg))
         if not isinstance(error, UserError):
             kept = Path(outcome.folder or ".", TRACEBACK)
-            if kept.exists() and kept.read_text().endswith("".join(traceback.format_exception_only(error))):
+            if (read_text(kept) or "").endswith("".join(traceback.format_exception_only(error))):
                 print(f"sngan: job {outcome.job}: an error in the program; the traceback is in {kept}", file=sys.stderr, flush=True)
             else:
                 traceback.print_exception(error)

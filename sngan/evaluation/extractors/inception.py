@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sngan.errors import UserError
 from sngan.evaluation.extractors.extractor import Extractor, check_tensors, label_of, network_timeout
+from sngan.processes import open_regular
 from sngan.provenance import sha256_of
 from sngan.registry import register
 
@@ -77,6 +78,7 @@ def _network(path: Path, *, compile: bool) -> FeatureExtractorInceptionV3:
 def _read(path: Path) -> dict[str, Tensor]:
     """The network's tensors on the CPU. Nothing in the file is executed; raises `UserError` when it holds anything else."""
     try:
+        open_regular(path, follow=True).close()
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"extractor.weights={path}: {error.strerror}; give torch-fidelity's Inception weights or null") from None

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from sngan.errors import UserError
 from sngan.evaluation.extractors.extractor import Extractor, check_tensors, label_of
+from sngan.processes import open_regular
 from sngan.provenance import sha256_of
 from sngan.registry import register
 
@@ -100,6 +101,7 @@ def read(path: Path) -> SmallResNet:
     from safetensors.torch import load_file
 
     try:
+        open_regular(path, follow=True).close()
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"not a whole safetensors file ({error})"

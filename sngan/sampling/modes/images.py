@@ -15,6 +15,7 @@ from sngan.sampling.figures import draw
 from sngan.sampling.grids import grid, write_png
 from sngan.sampling.modes.mode import Ask, Mode, laid_out
 from sngan.sampling.sampling import samples
+from sngan.sampling.video import write_pictures
 
 N_GRID = 100
 """The most images in the grid."""
@@ -49,7 +50,7 @@ class Images(Mode):
         if len(ask.seeds) == 1:
             write_png(grid(torch.stack(shown), columns=math.ceil(math.sqrt(len(shown)))), path)
         else:
-            draw(laid_out(ask, torch.stack(shown))).save(path)
+            write_pictures(iter([draw(laid_out(ask, torch.stack(shown)))]), path)
         return f"{ask.n_latents} images in {ask.out}, the first of them in {path}"
 
 

@@ -12,6 +12,7 @@ from pydantic import PositiveFloat
 from torch import Tensor
 
 from sngan.errors import UserError
+from sngan.files import refuse_link
 from sngan.registry import register
 from sngan.runs.checkpoint import open_checkpoint, steps_saved
 from sngan.sampling.figures import Sheet
@@ -70,7 +71,8 @@ class Training(Film):
         assert run is not None
         if self.source == "checkpoints":
             return steps_saved(run / "checkpoints")
-        named = ((re.fullmatch(r"step-(\d+)\.png", path.name), path) for path in (run / "samples").glob("*.png"))
+        refuse_link(run / "samples")
+        named = ((re.fullmatch(r"step-([0-9]{1,18})\.png", path.name), path) for path in (run / "samples").glob("*.png"))
         return dict(sorted((int(match[1]), path) for match, path in named if match))
 
     def _images(self, ask: Ask, path: Path) -> Tensor:

@@ -182,3 +182,9 @@ def test_tensors_of_another_network_are_told(content: object, tmp_path: Path) ->
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"extractor\.weights=.*other\.pth is (not torch-fidelity's Inception|.* something else)"):
         extractor(tmp_path / "other.pth")
+
+
+def test_weights_that_are_a_pipe_are_refused_at_once() -> None:
+    os.mkfifo("pipe.pth")
+    with pytest.raises(UserError, match=r"extractor\.weights=pipe\.pth: it is no regular file"):
+        build("extractor", Component(name="inception", weights="pipe.pth", compile=False))
