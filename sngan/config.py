@@ -90,7 +90,7 @@ class Network(Component):
     """A factor on the weights of spectral or weight norm; learned: a trained factor per layer, for weight norm per row (paper appendix E)."""
     exclude: tuple[str, ...]
     """Layers that keep their weights, by name or pattern."""
-    power_iterations: Annotated[int, Field(ge=1, le=1000)]
+    power_iterations: Annotated[int, Field(gt=0, le=1000)]
     """Power iterations of spectral norm at each update of sigma."""
     iterate_per: Literal["update", "forward"]
     """When spectral norm updates sigma: once per update of the weights (Algorithm 1), or in each forward (author code)."""
@@ -187,12 +187,12 @@ class Config(Section):
     name: FolderName
     run_dir: Path
     seed: Seed
-    steps: Annotated[int, Field(ge=1, lt=2**53)]
+    steps: Annotated[int, Field(gt=0, lt=2**53)]
     batch: Batch
     """Real images, and as many fakes, per discriminator update; the sum over ranks."""
     g_batch: Batch
     """Latents per generator update; the sum over ranks."""
-    d_steps: Annotated[int, Field(ge=1, le=1000)]
+    d_steps: Annotated[int, Field(gt=0, le=1000)]
     conditional: bool
 
     generator: GeneratorNetwork
