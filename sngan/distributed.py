@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional as differentiable
 from torch import Tensor, nn
 
 from sngan.errors import UserError
@@ -69,6 +70,17 @@ def average(tensors: Sequence[Tensor]) -> None:
     flat /= world_size()
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(mean.view_as(tensor))
+
+
+def rows(tensor: Tensor) -> Tensor:
+    """The tensors of all ranks, which are of one shape, stacked: [ranks, …], on every rank, and as often differentiable as asked.
+
+    A gradient is that of the sum of all ranks' objectives. Each rank fills its row of zeros and all are added: of the collectives, the sum
+    alone is its own derivative.
+    """
+    stack = torch.zeros(world_size(), *tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    stack[rank()] = tensor
+    return stack if world_size() == 1 else differentiable.all_reduce(stack)
 
 
 def broadcast(module: nn.Module) -> None:

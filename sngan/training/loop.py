@@ -84,6 +84,7 @@ def _prepare(
         regularizer=build("regularizer", config.regularizer),
         weight_clip=config.weight_clip,
         ema_decay=config.ema.decay,
+        sync_batch_norm=config.sync_batch_norm,
     )
     how = engine.choose(config, device)
     G, D = build_networks(config, spec)
