@@ -1,4 +1,4 @@
-"""Several processes that train together: ranks, gradient averaging, broadcast. Without torchrun every function is a no-op on one process.
+"""Several processes that train together: ranks, gradient averaging, broadcast. On one process every function is a no-op.
 
 Gradients are averaged by one call between backward and step rather than by a wrapper module, because a GAN runs D in ways that the
 wrapper does not expect: twice before a backward, with other weights in place of its own, without gradients of its own.
@@ -6,23 +6,32 @@ wrapper does not expect: twice before a backward, with other weights in place of
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as differentiable
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from sngan.errors import UserError
+from sngan.launch import Launch, launch
+from sngan.watch import ARRIVAL_S, Watch
 
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(hours=6)
-"""How long a rank waits for another: rank 0 scores alone while the others wait."""
+"""How long a rank waits for another that is there: rank 0 scores alone while the others wait. That one is gone, `Watch` says at once."""
+
+MOMENT_S = 3.0
+"""A collective fails a moment before it is known which rank has ended."""
+
+_watch: Watch | None = None
+"""Of the process group, which is one for the process, too."""
 
 
 def rank() -> int:
@@ -37,18 +46,71 @@ def world_size() -> int:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Joins the other processes if torchrun started this one, and leaves together with them at the end."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
+    """Joins the other processes if this one is one of several ranks, and leaves together with them at the end.
+
+    A rank that ends before ends the others within ten seconds, with a `UserError` that says which one, and why.
+    """
+    place = launch()
+    if place is None or dist.is_initialized():
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    with _watched(place) as store:
+        group = {"store": store, "rank": place.rank, "world_size": place.world, "timeout": PATIENCE}
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", **group)
+        try:
+            yield
+            dist.barrier()  # a rank that leaves while others still talk may end in an abort
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _watched(place: Launch) -> Iterator[Any]:
+    """Where ranks meet; whatever ends the block is told to all ranks, and comes out as what began it."""
+    global _watch
+    try:
+        timeout = timedelta(seconds=ARRIVAL_S)
+        store, _, _ = next(rendezvous(place.url, place.rank, place.world, timeout=timeout))
+        post, read = partial(store.set, "watch"), partial(store.get, "watch")
+        _watch = Watch(place.rank, place.world, place.address, post=post, read=read)
+    except (dist.DistError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"rank {place.rank} did not find rank 0 on {place.address} ({reason}); start all ranks at one time"
+        ) from None
+    try:
+        with naming_the_rank():
+            yield store
+    except BaseException as error:
+        _watch.tell(error)
+        if isinstance(error, UserError):
+            error.said = not _watch.speaks()
+        raise
+    finally:
+        _watch.leave()
+        _watch = None
+
+
+@contextmanager
+def naming_the_rank() -> Iterator[None]:
+    """What ends the block because another rank has ended comes out as a `UserError` that says which one, and why."""
     try:
         yield
-        dist.barrier()  # a rank that leaves while others still talk may end in an abort
-    finally:
-        dist.destroy_process_group()
+    except UserError:
+        raise
+    except BaseException as error:
+        word = _watch.of_another(within=MOMENT_S if isinstance(error, RuntimeError) else 0.0) if _watch else None
+        if word is None or (word.how == "interrupted" and not isinstance(error, Exception)):
+            raise
+        raise UserError(f"{word.why}\nall ranks have ended; the same command goes on from the last checkpoint") from error
+
+
+def wait_for_all() -> None:
+    """Waits until every rank is here."""
+    if world_size() > 1:
+        dist.barrier()
 
 
 def share(batch: int, key: str) -> int:

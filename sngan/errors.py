@@ -16,6 +16,9 @@ class UserError(Exception):
     The command line prints the message alone and exits with code 2.
     """
 
+    said = False
+    """Whether another process says it."""
+
 
 class DamagedError(UserError):
     """A file does not hold what was written to it: `what` says so, the message also what to do."""

@@ -32,8 +32,8 @@ FLOORS = [
     {"config"},
     {"registry", "precision", "signals"},
     {"distributed", "devices", "files"},
-    {"processes"},
-    {"errors", "keys", "provenance", "randomness"},
+    {"processes", "watch", "launch"},
+    {"errors", "provenance", "randomness"},
 ]
 """The rooms of the house from the top floor to the bottom: each imports from floors below its own alone.
 

@@ -119,7 +119,8 @@ def _prepare(
         images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks
     )
     inputs = InputStream(config, state.G.network, opened.enter_context(batches), device)
-    recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop, images, engine=how)) if run else None
+    recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop, engine=how)) if run else None
+    opened.enter_context(distributed.naming_the_rank())  # so that the recorder's result does
     inputs.attempt = len(run.rollbacks()) if run else 0
     return state, partial(engine.build, how.kind, state, game), inputs, recorder
 
@@ -180,6 +181,7 @@ def _finish(config: Config, state: TrainState, recorder: Recorder | None, stop: 
         if state.step >= config.steps and config.protocol and not stop.signum:
             scores = recorder.full_scores()
         recorder.say_goodbye(scores)
+    distributed.wait_for_all()  # or a rank that has ended would have the first one ended while it saves
     if stop.signum or state.step < config.steps:
         raise Interrupted(stop.signum or signal.SIGTERM)
     return scores

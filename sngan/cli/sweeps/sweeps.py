@@ -28,6 +28,7 @@ from sngan.cli.sweeps.outcomes import Outcome, summary
 from sngan.cli.sweeps.output import Prefixed
 from sngan.errors import UserError
 from sngan.files import read_json, write_json
+from sngan.launch import is_first, launch
 from sngan.processes import ask_to_end
 from sngan.runs.folder import TRACEBACK
 from sngan.runs.result import ending, write_failure
@@ -52,7 +53,7 @@ class Sweep:
                 f"a sweep keeps notes in {HOME}, which cannot be written ({error.strerror}); start it in another folder"
             ) from None
         self.parent = socket.gethostname(), os.getpid()
-        self.first = os.environ.get("RANK", "0") == "0"
+        self.first = is_first()
         self.on_cluster = any(word.startswith("hydra/launcher=") and "slurm" in word for word in words)
 
     def __call__(self, cfg: DictConfig) -> Outcome:
@@ -141,7 +142,8 @@ class Sweep:
         return outcome
 
     def _tell(self, outcome: Outcome, error: BaseException, cfg: DictConfig) -> None:
-        print(f"sngan: job {outcome.job}: {outcome.error}", file=sys.stderr, flush=True)
+        if not getattr(error, "said", False):
+            print(f"sngan: job {outcome.job}: {outcome.error}", file=sys.stderr, flush=True)
         if self.first and outcome.folder is not None:
             write_failure(Path(outcome.folder), error, OmegaConf.to_container(cfg))
         if not isinstance(error, UserError):
@@ -195,7 +197,7 @@ def _among_others(cfg: DictConfig, job: int, folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(Prefixed(sys.stdout, f"[{job}] ")))
         stack.enter_context(redirect_stderr(Prefixed(sys.stderr, f"[{job}] ")))
-        if cfg.get("device") in ("auto", "cuda") and torch.cuda.device_count() > 1:
+        if cfg.get("device") in ("auto", "cuda") and torch.cuda.device_count() > 1 and launch() is None:
             cfg.device = f"cuda:{stack.enter_context(claimed_gpu(folder, torch.cuda.device_count()))}"
         yield
 

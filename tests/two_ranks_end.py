@@ -1,0 +1,90 @@
+"""What test_watch.py starts: `sngan train` of two ranks, in which one of them comes to its end in the fourth step.
+
+By torchrun it is one of the ranks. Started alone it is what starts them, for several such ends: it forks, because importing takes most of
+the time of a test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+from conftest import TINY
+
+from sngan import UserError, watch
+from sngan.__main__ import main
+from sngan.state import TrainState
+from sngan.training import engine
+from sngan.training.step import Game, Inputs
+
+WORDS = ["train", *TINY, "steps=1000", "protocol=none", "run_dir=run"]
+
+
+def train(how: str) -> int:
+    """This rank's exit code."""
+    rank, step = int(os.environ["RANK"]), engine.train_step
+    if how == "away":
+        watch.GRACE_S = 1.0
+
+    def ending(state: TrainState, game: Game, inputs: Inputs) -> dict[str, torch.Tensor]:
+        match (how, rank, state.step):
+            case ("killed" | "away", 1, 3):
+                os.kill(os.getpid(), signal.SIGKILL)
+            case ("raises", 1, 3):
+                raise ValueError("broken")
+            case ("refuses", 1, 3):
+                raise UserError("data.path: a picture is not there any more")
+            case ("differs", 1, 3):
+                with torch.no_grad():
+                    next(state.D.parameters()).view(-1)[0] += 1e-7
+            case ("away", 0, 3):
+                time.sleep(60)
+            case ("stopped", 1, 3):
+                os.kill(os.getpid(), signal.SIGINT)
+        return step(state, game, inputs)
+
+    engine.train_step = ending
+    return main([*WORDS])
+
+
+def fork(how: str) -> dict[str, object]:
+    """Two ranks in a folder of that name: their exit codes, what they wrote, and how long they took."""
+    Path(how).mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    ranks = []
+    for rank in ("0", "1"):
+        process = os.fork()
+        if not process:
+            os.chdir(how)
+            os.environ |= {"TORCHELASTIC_RUN_ID": how, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            os.dup2(os.open("errors", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+            code = 1
+            try:
+                code = train(how)
+            except BaseException:
+                traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(code)
+        ranks.append(process)
+    start = time.time()
+    codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in ranks]
+    return {"codes": codes, "errors": Path(how, "errors").read_text(), "seconds": time.time() - start}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if "RANK" in os.environ:
+        sys.exit(train(sys.argv[1]))
+    import tensorboard.compat  # noqa: F401  what a run imports late
+    import torch._dynamo  # noqa: F401
+
+    Path("ends.json").write_text(json.dumps({how: fork(how) for how in sys.argv[1:]}))
