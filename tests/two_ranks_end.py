@@ -16,8 +16,8 @@ import traceback
 from pathlib import Path
 
 import torch
-from conftest import TINY
 
+from conftest import TINY
 from sngan import UserError, watch
 from sngan.__main__ import main
 from sngan.state import TrainState
@@ -85,6 +85,6 @@ if __name__ == "__main__":
     if "RANK" in os.environ:
         sys.exit(train(sys.argv[1]))
     import tensorboard.compat  # noqa: F401  what a run imports late
-    import torch._dynamo  # noqa: F401
+    import torch._dynamo
 
     Path("ends.json").write_text(json.dumps({how: fork(how) for how in sys.argv[1:]}))
