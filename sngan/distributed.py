@@ -6,7 +6,7 @@ wrapper does not expect: twice before a backward, with other weights in place of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -183,3 +183,23 @@ def gathered(value: Value) -> list[Value]:
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set on any rank; all ranks get the same answer."""
     return any(gathered(flag))
+
+
+def first_difference(tensors: Mapping[str, Tensor]) -> tuple[str, list[int]] | None:
+    """The first tensor of which some ranks hold another than rank 0, bit for bit, and those ranks; None if all agree. All get one answer."""
+    sums = gathered(torch.stack([fingerprint(t) for t in tensors.values()]).tolist())
+    for name, of_ranks in zip(tensors, zip(*sums, strict=True), strict=True):
+        differing = [rank for rank, value in enumerate(of_ranks) if value != of_ranks[0]]
+        if differing:
+            return name, differing
+    return None
+
+
+def fingerprint(tensor: Tensor) -> Tensor:
+    """An int64 scalar of a tensor's bits and their places: the sum of its numbers, read as integers, times 1, 3, 5, …, modulo 2^64.
+
+    Two tensors that differ in one number never have the same one.
+    """
+    integer = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    bits = tensor.detach().flatten().view(integer).to(torch.int64)
+    return (bits * torch.arange(1, 2 * len(bits), 2, device=bits.device)).sum()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,30 +36,12 @@ def result_in(folder: Path) -> dict[str, Any] | None:
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, End]:
-    folder, hows = tmp_path_factory.mktemp("ends"), ["refuses", "raises", "away", "stopped"]
+    folder, hows = tmp_path_factory.mktemp("ends"), ["refuses", "raises", "away", "stopped", "differs"]
     environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, str(HERE / "two_ranks_end.py"), *hows], cwd=folder, env=environment, check=True)
     found = json.loads((folder / "ends.json").read_text())
     assert all(found[how]["seconds"] < 20 for how in hows)
     return {how: End(found[how]["codes"], found[how]["errors"], result_in(folder / how), folder / how) for how in hows}
-
-
-def test_a_rank_that_is_killed_ends_the_job_with_its_name(tmp_path: Path) -> None:
-    """Under torchrun, within ten seconds of the checkpoint of the step before."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
-    command = [*torchrun, str(HERE / "two_ranks_end.py"), "killed"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    ended, saved = time.time(), latest(tmp_path / "run" / "checkpoints")
-    assert done.returncode != 0
-    assert saved is not None
-    assert ended - saved.stat().st_mtime < 10
-    end = End([done.returncode], done.stderr, result_in(tmp_path), tmp_path)
-    (line,) = end.said()
-    assert line.startswith("rank 1 on ")
-    assert line.endswith("ended without a word: it was killed, or its machine is gone")
-    assert end.result is not None
-    assert (end.result["status"], end.result["step"], end.result["error"]) == ("failed", 3, f"{line}\n{GO_ON}")
 
 
 def test_what_one_rank_alone_refuses_is_said_once_and_recorded(ends: dict[str, End]) -> None:
@@ -96,3 +78,17 @@ def test_when_one_rank_is_asked_to_stop_all_save_and_leave(ends: dict[str, End])
     assert end.result is not None
     assert (end.result["status"], end.result["step"]) == ("interrupted", 20)
     assert latest(end.folder / "run" / "checkpoints") == end.folder / "run" / "checkpoints" / "step-00000020"
+
+
+def test_ranks_that_have_come_apart_save_nothing(ends: dict[str, End]) -> None:
+    """The weights of a layer of one rank are moved by 1e-6 in the fourth step, whose state is to be saved."""
+    end = ends["differs"]
+    assert end.codes == [2, 2]
+    assert len(end.said()) == 1
+    assert re.match(
+        r"D\.\S+( exp_avg)? is not the same on all ranks after step 4: rank 1 differs from rank 0; this state is not saved",
+        end.said()[0],
+    )
+    assert end.result is not None
+    assert end.result["status"] == "failed"
+    assert latest(end.folder / "run" / "checkpoints") == end.folder / "run" / "checkpoints" / "step-00000002"

@@ -26,6 +26,7 @@ from sngan.runs.result import Result, finished
 from sngan.signals import Interrupted, StopRequest
 from sngan.state import TrainState, initial_state
 from sngan.training import engine
+from sngan.training.agreement import check_ranks
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
 from sngan.training.log import describe
@@ -149,6 +150,8 @@ def _train_on(
 ) -> None:
     """Trains, and does what is due between two steps. What is due after a step is done before the next, also when a run continues there."""
     while True:
+        if state.step > 0 and (due(state.step, config.save_every) or due(state.step, config.evaluate_every)):
+            check_ranks(state, sync_batch_norm=config.sync_batch_norm)
         if recorder:
             with recorder.log.paused():
                 if due(state.step, config.sample_every):
@@ -176,6 +179,7 @@ def _train_on(
 def _finish(config: Config, state: TrainState, recorder: Recorder | None, stop: StopRequest) -> dict[str, Scores]:
     """Saves the run, and scores it if it reached its last step. Raises `Interrupted` for a run that was asked to stop."""
     scores: dict[str, Scores] = {}
+    check_ranks(state, sync_batch_norm=config.sync_batch_norm)
     if recorder:
         recorder.save()
         if state.step >= config.steps and config.protocol and not stop.signum:
