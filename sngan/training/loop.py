@@ -43,7 +43,8 @@ def train(config: Config) -> dict[str, Scores]:
     """Trains or continues the run that the config describes; returns the full scores of its 'last' and 'best' checkpoints ({} if unscored).
 
     Everything is checked before the first step and before anything is written. A finished run is left as it is, with a
-    message. SIGINT and SIGTERM save and raise `Interrupted`. Raises `UserError` for what cannot be done, and for a loss that is not finite.
+    message. SIGINT, SIGTERM and a cluster's signals save and raise `Interrupted`. Raises `UserError` for what cannot be done, for a loss
+    that is not finite, and where several ranks train for one that has ended or come apart from the others.
     """
     device = devices.resolve(config.device)
     check_precision(config.precision, device)

@@ -53,7 +53,6 @@ class Sweep:
                 f"a sweep keeps notes in {HOME}, which cannot be written ({error.strerror}); start it in another folder"
             ) from None
         self.parent = socket.gethostname(), os.getpid()
-        self.first = is_first()
         self.on_cluster = any(word.startswith("hydra/launcher=") and "slurm" in word for word in words)
 
     def __call__(self, cfg: DictConfig) -> Outcome:
@@ -137,6 +136,8 @@ class Sweep:
             raise Interrupted(told[0][0])
 
     def _note(self, outcome: Outcome) -> Outcome:
+        if (socket.gethostname(), os.getpid()) != self.parent and not is_first():
+            return outcome  # of a job of several ranks, which the first one notes
         self.folder.mkdir(parents=True, exist_ok=True)  # the parent may have gone, with a cluster's jobs still to begin
         write_json(self.folder / f"job-{outcome.job:05d}.json", asdict(outcome))
         return outcome
@@ -144,7 +145,7 @@ class Sweep:
     def _tell(self, outcome: Outcome, error: BaseException, cfg: DictConfig) -> None:
         if not getattr(error, "said", False):
             print(f"sngan: job {outcome.job}: {outcome.error}", file=sys.stderr, flush=True)
-        if self.first and outcome.folder is not None:
+        if is_first() and outcome.folder is not None:
             write_failure(Path(outcome.folder), error, OmegaConf.to_container(cfg))
         if not isinstance(error, UserError):
             kept = Path(outcome.folder or ".", TRACEBACK)
@@ -181,8 +182,8 @@ def run_sweep(command: str, words: list[str], task: Task, folder_of: Folder | No
         said, code = f"submitit: {' '.join(str(error).split())[:200]}; logs of jobs that began are in {HOME / '.submitit'}", 2
     finally:
         outcomes = sweep.outcomes()
-        if outcomes and sweep.first:
-            # a command that prints results has nothing else on standard output
+        if outcomes and is_first():
+            # the output of a command that answers is its answers alone
             print(summary(outcomes), file=sys.stdout if folder_of else sys.stderr, flush=True)
         _remove(sweep.folder)
     if said:
