@@ -57,7 +57,6 @@ COMPUTE = {"gflop": 2393, "flops": 0.25 * 989e12}
 """Of a step with 64 images, 128 latents and 5 discriminator updates (benchmark_cpu_resnet.json); a quarter of an H100's peak in bfloat16."""
 LINKS = {8: (200e9, 5e-6), 64: (25e9, 20e-6)}
 """Up to so many GPUs: bytes/s and seconds a message, over NVLink in a machine of 8, and by one link of 200 Gbit/s for each machine."""
-D_STEPS, D_PARAMETERS, G_PARAMETERS = 5, 1_051_649, 4_276_739
 
 
 def main() -> None:
@@ -140,9 +139,11 @@ def of(tensors: list[torch.Tensor]) -> int:
 def on_paper(gpus: int) -> dict[str, float]:
     """A step of so many GPUs with 64 images each."""
     compute = COMPUTE["gflop"] * 1e9 / COMPUTE["flops"]
+    config = sngan.compose(["experiment=cifar10_resnet", "data=shapes"])
+    G, D = (sum(p.nbytes for p in trained(n)) for n in build_networks(config, sngan.ImageSpec(32, 3, n_classes=0)))
     rate, message = next(link for most, link in LINKS.items() if gpus <= most)
-    sent = 4 * (D_STEPS * D_PARAMETERS + G_PARAMETERS) * 2 * (gpus - 1) / gpus  # bytes
-    average = sent / rate + (D_STEPS + 1) * 2 * math.ceil(math.log2(gpus)) * message
+    sent = (config.d_steps * D + G) * 2 * (gpus - 1) / gpus  # bytes
+    average = sent / rate + (config.d_steps + 1) * 2 * math.ceil(math.log2(gpus)) * message
     return {
         "gpus": gpus,
         "batch": 64 * gpus,

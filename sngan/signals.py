@@ -50,7 +50,7 @@ class StopRequest:
     def __exit__(self, *exception: object) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
-        if self.signum in OF_CLUSTERS and callable(self._previous[self.signum]):
+        if self.signum in OF_CLUSTERS and callable(self._previous[signal.Signals(self.signum)]):
             signal.raise_signal(self.signum)
 
     def requested(self, step: int) -> bool:
