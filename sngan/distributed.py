@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +30,9 @@ PATIENCE = timedelta(hours=6)
 
 MOMENT_S = 3.0
 """A collective fails a moment before it is known which rank has ended."""
+
+_groups = count()
+"""The groups of this process, one for each job of a sweep; all ranks count the same ones."""
 
 _watch: Watch | None = None
 """Of the process group, which is one for the process, too."""
@@ -72,7 +76,8 @@ def _watched(place: Launch) -> Iterator[Any]:
     global _watch
     try:
         timeout = timedelta(seconds=ARRIVAL_S)
-        store, _, _ = next(rendezvous(place.url, place.rank, place.world, timeout=timeout))
+        meeting, _, _ = next(rendezvous(place.url, place.rank, place.world, timeout=timeout))
+        store = dist.PrefixStore(f"{place.attempt}/{next(_groups)}", meeting)  # what earlier groups left there is not for this one
         post, read = partial(store.set, "watch"), partial(store.get, "watch")
         _watch = Watch(place.rank, place.world, place.address, post=post, read=read)
     except (dist.DistError, OSError) as error:

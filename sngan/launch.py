@@ -19,6 +19,8 @@ class Launch(NamedTuple):
     """The machine of rank 0."""
     url: str
     """Where ranks meet, for `torch.distributed.rendezvous`."""
+    attempt: int = 0
+    """How often torchrun has started all ranks again."""
 
 
 def launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
@@ -28,7 +30,8 @@ def launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         rank, world, local = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-        return Launch(rank, world, local, environment["MASTER_ADDR"], "env://")
+        attempt = int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        return Launch(rank, world, local, environment["MASTER_ADDR"], "env://", attempt)
     if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) == 1:
         return None
     rank, world, local = (int(environment[name]) for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))

@@ -23,6 +23,9 @@ def test_a_process_of_its_own_is_no_rank() -> None:
 
 def test_a_rank_of_torchrun() -> None:
     assert launch({**SRUN, **TORCHRUN}) == Launch(3, 4, 1, "here", "env://")
+    again = launch({**TORCHRUN, "TORCHELASTIC_RESTART_COUNT": "2"})
+    assert again is not None
+    assert again.attempt == 2
 
 
 def test_a_rank_of_srun() -> None:
