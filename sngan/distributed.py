@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as differentiable
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from sngan.errors import UserError
@@ -77,7 +77,7 @@ def _watched(place: Launch) -> Iterator[Any]:
     try:
         timeout = timedelta(seconds=ARRIVAL_S)
         meeting, _, _ = next(rendezvous(place.url, place.rank, place.world, timeout=timeout))
-        store = dist.PrefixStore(f"{place.attempt}/{next(_groups)}", meeting)  # what earlier groups left there is not for this one
+        store = PrefixStore(f"{place.attempt}/{next(_groups)}", meeting)  # what earlier groups left there is not for this one
         post, read = partial(store.set, "watch"), partial(store.get, "watch")
         _watch = Watch(place.rank, place.world, place.address, post=post, read=read)
     except (dist.DistError, OSError) as error:
@@ -139,6 +139,20 @@ def average(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(mean.view_as(tensor))
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over ranks; the gradient of the sum of their objectives by one rank's part is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _Sum.apply(gradient)
+
+
 def rows(tensor: Tensor) -> Tensor:
     """The tensors of all ranks, which are of one shape, stacked: [ranks, …], on every rank, and as often differentiable as asked.
 
@@ -147,7 +161,7 @@ def rows(tensor: Tensor) -> Tensor:
     """
     stack = torch.zeros(world_size(), *tensor.shape, dtype=tensor.dtype, device=tensor.device)
     stack[rank()] = tensor
-    return stack if world_size() == 1 else differentiable.all_reduce(stack)
+    return stack if world_size() == 1 else _Sum.apply(stack)
 
 
 def broadcast(module: nn.Module) -> None:
