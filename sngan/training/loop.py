@@ -123,7 +123,7 @@ def _prepare(
     inputs = InputStream(config, state.G.network, opened.enter_context(batches), device)
     recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop, engine=how)) if run else None
     opened.enter_context(distributed.naming_the_rank())  # so that the recorder's result does
-    inputs.attempt = len(run.rollbacks()) if run else 0
+    inputs.attempt = distributed.from_first_rank(len(run.rollbacks()) if run else 0)
     return state, partial(engine.build, how.kind, state, game), inputs, recorder
 
 
