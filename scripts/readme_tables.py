@@ -110,6 +110,13 @@ def scaling(path: Path) -> str:
         f"ResNets of a quarter of the published widths or less, batch {s['batch']}, {s['g_batch']} latents for G, {s['d_steps']} "
         f"discriminator update a step, processes of one thread; medians of {record['rounds']} alternating rounds; "
     )
+    shared = (
+        ""
+        if record["load"] <= record["cores"] + 1
+        else (
+            f"; {digits(record['load'])} processes wanted the {record['cores']} cores, so that the CPU seconds compare the work and the clock does not"
+        )
+    )
     measured = {
         "processes": [r["processes"] for r in found],
         "s a step": [digits(r["seconds"]) for r in found],
@@ -129,7 +136,7 @@ def scaling(path: Path) -> str:
         "Computed, not measured: the CIFAR-10 ResNet game with 64 images on each GPU, a quarter of an H100's peak in bfloat16, NVLink among 8 "
         "GPUs of a machine and one link of 200 Gbit/s for each machine (`scripts/scaling.py`):"
     )
-    return f"{title}{origin(record, path)}:\n\n{table(measured)}\n{computed}\n\n{table(paper)}"
+    return f"{title}{origin(record, path)}{shared}:\n\n{table(measured)}\n{computed}\n\n{table(paper)}"
 
 
 def reproduction(table: reproduction_records.Table, results: Path) -> str:

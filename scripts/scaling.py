@@ -4,7 +4,8 @@
 
 One and two processes of one thread each train in turn on the same global batches, in processes of their own: a ResNet game in float32,
 eager, over gloo. Seconds are medians over rounds of the median of 5 steps after 2 that warm up, the slower rank's. `cpu_seconds` are of
-all ranks together, and say what the work costs where the machine is shared. `average_seconds` is one all-reduce of each network's
+all ranks together, and say what the work costs where the machine is shared: there, two processes also get two shares of it, and the clock
+compares nothing. `load` says how many processes wanted the `cores` when it ended. `average_seconds` is one all-reduce of each network's
 gradients as they are averaged, from when all ranks are there (median of 20), times the updates of a step: the most that could be saved by
 averaging gradients while others are still computed.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shlex
 import statistics
 import subprocess
@@ -73,6 +75,8 @@ def main() -> None:
         "commit": commit(),
         "device": devices.describe(CPU),
         "versions": versions(),
+        "load": round(os.getloadavg()[0], 1),
+        "cores": os.cpu_count(),
         "setting": SETTING,
         "rounds": args.rounds,
         "processes": [
