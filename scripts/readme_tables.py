@@ -114,7 +114,7 @@ def scaling(path: Path) -> str:
         ""
         if record["load"] <= record["cores"] + 1
         else (
-            f"; {digits(record['load'])} processes wanted the {record['cores']} cores, so that the CPU seconds compare the work and the clock does not"
+            f"; {digits(record['load'])} processes wanted the {record['cores']} cores: the CPU seconds compare the work, the clock does not"
         )
     )
     measured = {
