@@ -33,7 +33,7 @@ FLOORS = [
     {"registry", "precision", "signals"},
     {"distributed", "devices", "files"},
     {"processes", "watch", "launch"},
-    {"errors", "provenance", "randomness"},
+    {"errors", "keys", "provenance", "randomness"},
 ]
 """The rooms of the house from the top floor to the bottom: each imports from floors below its own alone.
 

@@ -27,7 +27,7 @@ def test_a_gpu_that_is_not_there_is_refused(two_cards: list[torch.device]) -> No
         devices.resolve("cuda:2")
 
 
-def test_each_rank_has_the_card_of_its_number_and_no_other(two_cards: list[torch.device], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_rank_has_the_gpu_of_its_number_and_no_other(two_cards: list[torch.device], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "TORCHELASTIC_RUN_ID": "none",
         "RANK": "3",

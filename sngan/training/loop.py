@@ -121,7 +121,7 @@ def _prepare(
         images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks
     )
     inputs = InputStream(config, state.G.network, opened.enter_context(batches), device)
-    recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop, engine=how)) if run else None
+    recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop, images, engine=how)) if run else None
     opened.enter_context(distributed.naming_the_rank())  # so that the recorder's result does
     inputs.attempt = distributed.from_first_rank(len(run.rollbacks()) if run else 0)
     return state, partial(engine.build, how.kind, state, game), inputs, recorder

@@ -183,7 +183,7 @@ def run_sweep(command: str, words: list[str], task: Task, folder_of: Folder | No
     finally:
         outcomes = sweep.outcomes()
         if outcomes and is_first():
-            # the output of a command that answers is its answers alone
+            # a command that prints results has nothing else on standard output
             print(summary(outcomes), file=sys.stdout if folder_of else sys.stderr, flush=True)
         _remove(sweep.folder)
     if said:
