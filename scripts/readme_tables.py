@@ -92,9 +92,7 @@ def benchmark(path: Path) -> str:
     record = read_json(path)
     s = record["setting"]
     game = f"G `{s['generator']}` and D `{s['discriminator']}` on `{s['data']}`, batch {s['batch']}, {s['g_batch']} latents for G, "
-    updates = (
-        f"{s['d_steps']} discriminator update{'s' * (s['d_steps'] > 1)} a step; medians of {record['rounds']} alternating rounds; "
-    )
+    updates = f"{s['d_steps']} discriminator update{'s' * (s['d_steps'] > 1)} a step; medians of {record['rounds']} alternating round{'s' * (record['rounds'] > 1)}; "
     columns = {name: [value(variant) for variant in record["variants"]] for name, value in VARIANT.items()}
     shown = {name: values for name, values in columns.items() if any(values)}
     return f"{game}{updates}{origin(record, path)}:\n\n{table(shown)}"
@@ -108,7 +106,7 @@ def scaling(path: Path) -> str:
     found, s = record["processes"], record["setting"]
     title = (
         f"ResNets of a quarter of the published widths or less, batch {s['batch']}, {s['g_batch']} latents for G, {s['d_steps']} "
-        f"discriminator update a step, processes of one thread; medians of {record['rounds']} alternating rounds; "
+        f"discriminator update a step, processes of one thread; medians of {record['rounds']} alternating round{'s' * (record['rounds'] > 1)}; "
     )
     shared = (
         ""
@@ -130,7 +128,7 @@ def scaling(path: Path) -> str:
         "MB sent by each": [r["sent_mb"] for r in record["on_paper"]],
         "ms of averaging": [r["average_ms"] for r in record["on_paper"]],
         "ms a step": [r["step_ms"] for r in record["on_paper"]],
-        "of linear": [percent(r["efficiency"]) for r in record["on_paper"]],
+        "of linear": [f"{100 * r['efficiency']:.0f} %" for r in record["on_paper"]],
     }
     computed = (
         "Computed, not measured: the CIFAR-10 ResNet game with 64 images on each GPU, a quarter of an H100's peak in bfloat16, NVLink among 8 "
