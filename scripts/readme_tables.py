@@ -92,7 +92,9 @@ def benchmark(path: Path) -> str:
     record = read_json(path)
     s = record["setting"]
     game = f"G `{s['generator']}` and D `{s['discriminator']}` on `{s['data']}`, batch {s['batch']}, {s['g_batch']} latents for G, "
-    updates = f"{s['d_steps']} discriminator update{'s' * (s['d_steps'] > 1)} a step; medians of {record['rounds']} alternating round{'s' * (record['rounds'] > 1)}; "
+    updates = (
+        f"{s['d_steps']} discriminator update{'s' * (s['d_steps'] > 1)} a step; medians of {record['rounds']} alternating rounds; "
+    )
     columns = {name: [value(variant) for variant in record["variants"]] for name, value in VARIANT.items()}
     shown = {name: values for name, values in columns.items() if any(values)}
     return f"{game}{updates}{origin(record, path)}:\n\n{table(shown)}"
