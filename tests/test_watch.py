@@ -40,7 +40,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, End]:
     environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, str(HERE / "two_ranks_end.py"), *hows], cwd=folder, env=environment, check=True)
     found = json.loads((folder / "ends.json").read_text())
-    assert all(found[how]["seconds"] < 20 for how in hows)
+    assert all(found[how]["seconds"] < 55 for how in hows)  # start-up included, on a busy machine; without an end it would be 60
     return {how: End(found[how]["codes"], found[how]["errors"], result_in(folder / how), folder / how) for how in hows}
 
 
