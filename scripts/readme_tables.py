@@ -3,7 +3,7 @@
     python scripts/readme_tables.py            # or make tables
     python scripts/readme_tables.py --check    # writes nothing; says which table is not what the records give, with exit code 1
 
-A table stands between `<!-- table NAME -->` and `<!-- /table -->`. NAME is `default_run`, `large_work`, `benchmark` for all of the
+A table stands between `<!-- table NAME -->` and `<!-- /table -->`. NAME is `default_run`, `large_work`, `scaling`, `benchmark` for all of the
 benchmarks that are recorded, the name of one of their files, `benchmark_cpu_resnet` say, or `reproduce_cifar10` and the like for what
 `reproduce.py` has measured.
 """
@@ -58,6 +58,7 @@ def filled(text: str, results: Path) -> str:
     benchmarks = sorted(results.glob("benchmark_*.json"))
     tables: dict[str, Callable[[], str]] = {
         "default_run": lambda: default_run(results / "shapes_default.json"),
+        "scaling": lambda: scaling(results / "scaling.json"),
         "large_work": lambda: large_work(results / "large_work.json"),
         "benchmark": lambda: "\n".join(map(benchmark, benchmarks)),
         **{path.stem: partial(benchmark, path) for path in benchmarks},
@@ -97,6 +98,45 @@ def benchmark(path: Path) -> str:
     columns = {name: [value(variant) for variant in record["variants"]] for name, value in VARIANT.items()}
     shown = {name: values for name, values in columns.items() if any(values)}
     return f"{game}{updates}{origin(record, path)}:\n\n{table(shown)}"
+
+
+def scaling(path: Path) -> str:
+    """Two processes beside one, and many GPUs on paper."""
+    record = read_json(path)
+    if not record:
+        return ""
+    found, s = record["processes"], record["setting"]
+    title = (
+        f"ResNets of a quarter of the published widths or less, batch {s['batch']}, {s['g_batch']} latents for G, {s['d_steps']} "
+        f"discriminator update a step, processes of one thread; medians of {record['rounds']} alternating round{'s' * (record['rounds'] > 1)}; "
+    )
+    shared = (
+        ""
+        if record["load"] <= record["cores"] + 1
+        else (
+            f"; {digits(record['load'])} processes wanted the {record['cores']} cores: the CPU seconds compare the work, the clock does not"
+        )
+    )
+    measured = {
+        "processes": [r["processes"] for r in found],
+        "s a step": [digits(r["seconds"]) for r in found],
+        "images/s": [digits(r["images_per_s"]) for r in found],
+        "CPU s a step, of all": [digits(r["cpu_seconds"]) for r in found],
+        "averaging, s": [digits(r["average_seconds"]) for r in found],
+    }
+    paper = {
+        "GPUs": [r["gpus"] for r in record["on_paper"]],
+        "batch": [digits(r["batch"]) for r in record["on_paper"]],
+        "MB sent by each": [r["sent_mb"] for r in record["on_paper"]],
+        "ms of averaging": [r["average_ms"] for r in record["on_paper"]],
+        "ms a step": [r["step_ms"] for r in record["on_paper"]],
+        "of linear": [f"{100 * r['efficiency']:.0f} %" for r in record["on_paper"]],
+    }
+    computed = (
+        "Computed, not measured: the CIFAR-10 ResNet game with 64 images on each GPU, a quarter of an H100's peak in bfloat16, NVLink among 8 "
+        "GPUs of a machine and one link of 200 Gbit/s for each machine (`scripts/scaling.py`):"
+    )
+    return f"{title}{origin(record, path)}{shared}:\n\n{table(measured)}\n{computed}\n\n{table(paper)}"
 
 
 def reproduction(table: reproduction_records.Table, results: Path) -> str:

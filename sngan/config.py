@@ -194,6 +194,8 @@ class Config(Section):
     """Latents per generator update; the sum over ranks."""
     d_steps: Annotated[int, Field(gt=0, le=1000)]
     conditional: bool
+    sync_batch_norm: bool
+    """Batch norm of G and D has the statistics of the whole batch instead of each rank's share."""
 
     generator: GeneratorNetwork
     discriminator: DiscriminatorNetwork

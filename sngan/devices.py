@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
 import torch
 
 from sngan.errors import UserError
+from sngan.launch import launch
 
 
 def resolve(device: str) -> torch.device:
@@ -24,12 +24,12 @@ def resolve(device: str) -> torch.device:
         raise UserError(f"device={device}: this machine or this build of torch has none; available: {there}; use device=auto")
     if kind != "cuda":
         return torch.device(kind)
-    local_rank = os.environ.get("LOCAL_RANK", "0")
-    number, n_gpus = int(device.partition(":")[2] or local_rank), torch.cuda.device_count()
+    place = launch()
+    number, n_gpus = int(device.partition(":")[2] or (place.local_rank if place else 0)), torch.cuda.device_count()
     if number >= n_gpus:
         raise UserError(f"device={device}: there are GPUs 0 to {n_gpus - 1}, and number {number} is asked for")
-    if number != int(local_rank) and "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UserError(f"device={device}: under torchrun each rank has a GPU of its own; use device=cuda")
+    if place and number != place.local_rank:
+        raise UserError(f"device={device}: each of several ranks has a GPU of its own; use device=cuda")
     gpu = torch.device("cuda", number)
     torch.cuda.set_device(gpu)
     return gpu

@@ -17,6 +17,9 @@ class UserError(Exception):
     escaped.
     """
 
+    said = False
+    """Whether another process says it."""
+
     def __init__(self, message: str):
         super().__init__("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message))
 

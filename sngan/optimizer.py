@@ -6,7 +6,7 @@ on a CPU, while a GPU refuses it; one of another shape would be read and written
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,11 +31,14 @@ def trained(network: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """One optimiser step of `network` on the gradient of `objective`, averaged over ranks; nothing else gets a gradient."""
+def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, *, stats: Sequence[Tensor] = ()) -> None:
+    """One optimiser step of `network` on the gradient of `objective`, averaged over ranks; nothing else gets a gradient.
+
+    `stats`, tensors without a graph, are averaged over ranks in place, in the same message.
+    """
     parameters = trained(network)
     gradients = torch.autograd.grad(objective, parameters)
-    distributed.average(gradients)
+    distributed.average([*gradients, *stats])
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = laid_out_as(parameter, gradient)
     optimizer.step()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request: finish the step, save, leave."""
+"""Ctrl-C, SIGTERM and a cluster's signals as a request: finish the step, save, leave."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ ECHO = 1.0
 """Seconds in which signals count as one: Ctrl-C reaches all processes of a terminal, and torchrun and sweeps pass it on to the same ones."""
 
 
+OF_CLUSTERS = [signal.Signals[name] for name in ("SIGUSR1", "SIGUSR2") if name in signal.Signals.__members__]
+"""What is sent before a job's machine is taken away: `sbatch --signal=USR1@120`, or by submitit SIGUSR2."""
+
+
 class Interrupted(BaseException):
     """The run was asked to stop. Not an `Exception`, so that no handler of failures catches it."""
 
@@ -24,7 +28,11 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """Inside, the first SIGINT or SIGTERM is remembered, and a second one that is not its echo interrupts at once."""
+    """Listens for SIGINT, SIGTERM and a cluster's signals while it is entered.
+
+    The first one is remembered; a second one, no echo of it, interrupts at once. Who listened for a cluster's signal before hears it at the
+    end, when all is saved: submitit then has the job begin again.
+    """
 
     signum: int | None = None
     _since = 0.0
@@ -36,12 +44,14 @@ class StopRequest:
         # signals reach only the main thread, and only there may handlers be set
         self._previous = {}
         if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+            self._previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM, *OF_CLUSTERS)}
         return self
 
     def __exit__(self, *exception: object) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
+        if self.signum in OF_CLUSTERS and callable(self._previous[signal.Signals(self.signum)]):
+            signal.raise_signal(self.signum)
 
     def requested(self, step: int) -> bool:
         """Whether to stop after this step; all ranks agree, which several ask only every 20 steps because it synchronises them."""

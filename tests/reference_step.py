@@ -135,6 +135,19 @@ def is_refused(words: Sequence[str]) -> bool:
     )
 
 
+def each_choice() -> list[list[str]]:
+    """Those of them that show a choice which none before showed."""
+    left = {tuple(choice) for choices in AXES.values() for choice in choices}
+    games = []
+    for words in pairwise_cover():
+        shown = {choice for choice in left if set(choice) <= set(words)}
+        left -= shown
+        if shown:
+            games.append(words)
+    assert not left
+    return games
+
+
 def spec(config: Config) -> ImageSpec:
     """32 px, because the DCGAN discriminator is made for it."""
     return ImageSpec(32, 3, K if config.conditional else 0)
@@ -149,6 +162,13 @@ def inputs(config: Config, step: int, *, rank: int = 0) -> Inputs:
     epsilon = torch.rand(d, n, generator=numbers, dtype=torch.float64)
     y = [torch.randint(K, shape, generator=numbers) if config.conditional else None for shape in ((d, n), (d, n), (m,))]
     return Inputs(x_real, y[0], z_D, y[1], epsilon, z_G, y[2])
+
+
+def together(ranks: Sequence[Inputs]) -> Inputs:
+    """One batch of the ranks' batches."""
+    of_G = [Inputs._fields.index(name) for name in ("z_G", "y_G")]  # the others begin with d_steps
+    parts = enumerate(zip(*ranks, strict=True))
+    return Inputs(*(None if part[0] is None else torch.cat(part, dim=0 if i in of_G else 1) for i, part in parts))
 
 
 def state_of(config: Config, dtype: torch.dtype) -> TrainState:
@@ -351,7 +371,8 @@ def compared(
 
 def game_of(config: Config) -> Game:
     """The product's."""
-    return Game(build("loss", config.loss), build("regularizer", config.regularizer), config.weight_clip, config.ema.decay)
+    regularizer = build("regularizer", config.regularizer)
+    return Game(build("loss", config.loss), regularizer, config.weight_clip, config.ema.decay, config.sync_batch_norm)
 
 
 def watched(state: TrainState) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ FLOORS = [
     {"config"},
     {"registry", "precision", "signals"},
     {"distributed", "devices", "files"},
-    {"processes"},
+    {"processes", "watch", "launch"},
     {"errors", "keys", "provenance", "randomness"},
 ]
 """The rooms of the house from the top floor to the bottom: each imports from floors below its own alone.

@@ -13,7 +13,6 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.set_device", current.append)
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
     return current
 
 
@@ -29,8 +28,14 @@ def test_a_gpu_that_is_not_there_is_refused(two_cards: list[torch.device]) -> No
 
 
 def test_each_rank_has_the_gpu_of_its_number_and_no_other(two_cards: list[torch.device], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "none",
+        "RANK": "3",
+        "WORLD_SIZE": "4",
+        "LOCAL_RANK": "1",
+        "MASTER_ADDR": "a",
+    }.items():
+        monkeypatch.setenv(name, value)
     assert devices.resolve("auto") == torch.device("cuda", 1)
-    with pytest.raises(UserError, match="under torchrun each rank has a GPU of its own"):
+    with pytest.raises(UserError, match="each of several ranks has a GPU of its own"):
         devices.resolve("cuda:0")

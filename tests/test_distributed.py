@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from conftest import TINY
 from sngan import distributed
-from sngan.runs.checkpoint import latest
+from sngan.__main__ import main
+from sngan.files import read_json
+from sngan.runs.checkpoint import latest, open_checkpoint
+
+
+def torchrun(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Two ranks of a script beside this one."""
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
+    words = tuple(str(here / word) if word.endswith(".py") else word for word in words)
+    return subprocess.run([*command, *words], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def run_of_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, object]]]:
     folder = tmp_path_factory.mktemp("ranks")
-    here = Path(__file__).parent
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(here / "two_ranks.py")]
-    environment = {**os.environ, "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = torchrun("two_ranks.py", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
@@ -71,6 +82,49 @@ def test_two_ranks_leave_one_run(run_of_two: tuple[Path, list[dict[str, object]]
     assert path is not None
     assert path.name == "step-00000006"
     assert len((folder / "run" / "scalars.jsonl").read_text().splitlines()) == 6
+
+
+def test_a_rank_that_is_killed_ends_the_job_and_the_same_command_goes_on(
+    run_of_two: tuple[Path, list[dict[str, object]]], tmp_path: Path
+) -> None:
+    """Twice: torchrun starts the ranks again after the first time, from the checkpoint of step 2, and ends the job after the second.
+
+    Step 4 is then that of a run that was not interrupted, bit for bit. From there one process goes on alone.
+    """
+    done = torchrun("--max-restarts=1", "two_ranks_end.py", "killed")
+    ended = time.time()
+    checkpoints = tmp_path / "run" / "checkpoints"
+    saved = checkpoints / "step-00000004"
+    assert done.returncode != 0
+    assert ended - saved.stat().st_mtime < 10
+    lines = [line for line in done.stderr.splitlines() if line.startswith("sngan: ")]
+    assert len(lines) == 2
+    assert all(
+        re.match(r"sngan: rank 1 on \S+ \(process \d+\) ended without a word: it was killed, or its machine", x) for x in lines
+    )
+    result = read_json(tmp_path / "run" / "result.json")
+    assert (result["status"], result["step"]) == ("failed", 5)
+    assert f"sngan: {result['error']}\n" in done.stderr
+    whole = open_checkpoint(run_of_two[0] / "run" / "checkpoints" / "step-00000004")
+    assert {name: digest for name, digest in open_checkpoint(saved).sha256.items() if name != "config.json"} == {
+        name: digest for name, digest in whole.sha256.items() if name != "config.json"
+    }
+    assert main(["train", *TINY, "protocol=none", "run_dir=run"]) == 0
+    sessions = read_json(tmp_path / "run" / "run.json")["sessions"]
+    assert [(session["from_step"], session["ranks"]) for session in sessions] == [(0, 2), (2, 2), (4, 1)]
+    assert (checkpoints / "step-00000006").is_dir()
+
+
+def test_a_fingerprint_tells_tensors_apart() -> None:
+    x = torch.randn(4, 3, 2, 2)
+    for other in (x + 0, x.to(memory_format=torch.channels_last)):
+        assert distributed.fingerprint(other) == distributed.fingerprint(x)
+    for other in (torch.nextafter(x, x + 1), x.flip(0), x.double(), x.view(torch.int32)[:2]):
+        assert distributed.fingerprint(other) != distributed.fingerprint(x)
+    for bit in range(32):  # of one number alone
+        other = x.clone()
+        other.view(torch.int32)[1, 1, 1, 1] ^= torch.tensor(1 << bit if bit < 31 else -(2**31), dtype=torch.int32)
+        assert distributed.fingerprint(other) != distributed.fingerprint(x)
 
 
 def test_one_process_needs_no_group() -> None:

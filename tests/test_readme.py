@@ -24,6 +24,7 @@ NOT_RUN = {
     "tensorboard ": "serves until it is ended",
     "eval ": "is for the shell",
     "torchrun ": "starts processes, one for each GPU",
+    "srun ": "needs Slurm",
     "python scripts/": "trains for hours; has tests of its own",
 }
 """How lines begin that are no command of sngan, and why they are not run."""

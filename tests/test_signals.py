@@ -46,6 +46,19 @@ def test_a_signal_is_remembered_and_raises_only_inside_of_what_may_end_at_once()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGUSR2])
+def test_what_a_cluster_sends_is_a_request_that_its_own_listener_hears_in_the_end(signum: signal.Signals) -> None:
+    heard: list[int] = []
+    before = signal.signal(signum, lambda number, frame: heard.append(number))
+    try:
+        with StopRequest() as request:
+            os.kill(os.getpid(), signum)
+            assert (request.signum, heard) == (signum, [])
+        assert heard == [signum]
+    finally:
+        signal.signal(signum, before)
+
+
 def test_outside_of_the_main_thread_no_signal_is_listened_for() -> None:
     """Python lets no other thread set a handler; a run in one goes on without."""
     requested: list[bool] = []

@@ -37,7 +37,8 @@ def run(
             with readable_errors(command, words):
                 task(cfg)
         except UserError as error:
-            print(f"sngan: {error}", file=sys.stderr)
+            if not error.said:
+                print(f"sngan: {error}", file=sys.stderr)
             failed = True
 
     call_hydra(command, job, words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from omegaconf import DictConfig
 from sngan.cli.compose import to_dict, train_config
 from sngan.cli.jobs import run
 from sngan.cli.run_names import earlier_variant, run_dir, variant
+from sngan.launch import is_first
 from sngan.runs.folder import RESULT
 from sngan.runs.records import read_result
 from sngan.signals import Interrupted
@@ -32,7 +32,7 @@ def _train(cfg: DictConfig) -> float | None:
     overrides = HydraConfig.get().overrides.task
     config = train_config(cfg, overrides)
     name = config.run_dir.parent.name
-    if cfg.run_dir is None and name == earlier_variant(overrides) != variant(overrides) and os.environ.get("RANK", "0") == "0":
+    if cfg.run_dir is None and name == earlier_variant(overrides) != variant(overrides) and is_first():
         print(
             f"{config.run_dir} was named by an earlier version of sngan and keeps its name; a new run would be named {variant(overrides)}",
             flush=True,

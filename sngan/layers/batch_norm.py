@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe & Szegedy 2015) as in the author code, also of several batches in one forward."""
+"""Batch normalisation (Ioffe & Szegedy 2015) as in the author code: of one batch, of several that go together, or of all ranks' batches."""
 
 from __future__ import annotations
 
@@ -8,42 +8,75 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from sngan import distributed
+
 BN_EPS = 2e-5
 BN_MOMENTUM = 0.1
 """Chainer's defaults, which the author code uses (its decay 0.9 is torch's momentum 0.1)."""
 
 
-class _InGroups(nn.modules.batchnorm._BatchNorm):
-    """In training mode each of `groups` equal parts of the batch has its own batch statistics, which update the running ones in turn."""
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Torch's, for one batch or for several; how many, and whether ranks share their statistics, is said by the blocks below."""
 
     groups = 1
+    synchronised = False
 
-    def __init__(self, channels: int, *, affine: bool = True):
-        super().__init__(channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=affine)
+    def __init__(self, channels: int, *, affine: bool = True, track_running_stats: bool = True):
+        super().__init__(channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=affine, track_running_stats=track_running_stats)
 
     def forward(self, h: Tensor) -> Tensor:
-        if self.groups == 1 or not self.training:
+        if not self.training:
             return super().forward(h)
-        return torch.cat([super(_InGroups, self).forward(part) for part in h.chunk(self.groups)])
+        if self.groups == 1:
+            return self._of_a_batch(h)
+        return torch.cat([self._of_a_batch(part) for part in h.chunk(self.groups)])
+
+    def _of_a_batch(self, h: Tensor) -> Tensor:
+        return self._over_ranks(h) if self.synchronised else super().forward(h)
+
+    def _over_ranks(self, h: Tensor) -> Tensor:
+        """h [N, C, …] normalised by mean and variance of the ranks' batches together, which are of one size.
+
+        (`torch.nn.SyncBatchNorm` is for GPUs alone, and has no second derivative.)
+        """
+        x = h.to(torch.promote_types(h.dtype, torch.float32))
+        variance, mean = torch.var_mean(x, [0, *range(2, h.dim())], correction=0)  # each [C]
+        means, variances = distributed.rows(torch.stack([mean, variance])).unbind(1)  # each [ranks, C]
+        mean = means.mean(0)
+        variance = variances.mean(0) + (means - mean).square().mean(0)
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            assert self.momentum is not None
+            n = len(means) * x.numel() // len(mean)
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+        scale = (variance + self.eps).rsqrt()
+        weight, bias = (torch.ones_like(scale), torch.zeros_like(scale)) if self.weight is None else (self.weight, self.bias)
+        scale, shift = (each.view(-1, *[1] * (h.dim() - 2)) for each in (scale * weight, bias - mean * scale * weight))
+        return torch.addcmul(shift, x, scale).to(h.dtype)
 
 
-class BatchNorm1d(_InGroups, nn.BatchNorm1d):
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
     """For features, [N, C]."""
 
 
-class BatchNorm2d(_InGroups, nn.BatchNorm2d):
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
     """For maps, [N, C, H, W]."""
 
 
 def takes_groups(network: nn.Module) -> bool:
-    """Whether all batch norms of the network can treat several batches apart."""
-    return all(isinstance(m, _InGroups) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    """Whether `groups` and `synchronised` reach every batch norm of the network."""
+    return all(isinstance(m, _BatchNorm) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
 
 
 @contextmanager
 def groups(network: nn.Module, n: int) -> Iterator[None]:
-    """Inside, an input is n concatenated batches, each of which has its own statistics in the network's batch norms."""
-    norms = [m for m in network.modules() if isinstance(m, _InGroups)]
+    """Inside the block and in training mode, a batch is n equal ones that are concatenated.
+
+    Each has its own statistics in the network's batch norms, and they update the running ones one after the other.
+    """
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
     for norm in norms:
         norm.groups = n
     try:
@@ -51,3 +84,20 @@ def groups(network: nn.Module, n: int) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.groups = 1
+
+
+@contextmanager
+def synchronised(*networks: nn.Module) -> Iterator[None]:
+    """Inside the block and in training mode, the networks' batch norms have the statistics of all ranks' batches together.
+
+    All ranks must then run forwards and backwards in the same order; one process is its only rank, and nothing changes.
+    """
+    several = distributed.world_size() > 1
+    norms = [m for network in networks for m in network.modules() if isinstance(m, _BatchNorm) and several]
+    for norm in norms:
+        norm.synchronised = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.synchronised = False

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sngan import config
 from sngan.errors import UserError
-from sngan.layers.batch_norm import BN_EPS
+from sngan.layers.batch_norm import BatchNorm2d
 from sngan.layers.normalized import Network, Normalized
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.layers.weight_norm import WeightNorm
@@ -68,7 +68,7 @@ def activation_norm(normalization: str) -> ActivationNorm:
     """
     match normalization:
         case "batch":
-            return lambda channels: nn.BatchNorm2d(channels, eps=BN_EPS, track_running_stats=False)
+            return lambda channels: BatchNorm2d(channels, track_running_stats=False)
         case "layer":
             return lambda channels: nn.GroupNorm(1, channels)
         case "instance":

@@ -20,6 +20,7 @@ from typing import Any, Self
 from sngan.config import Config
 from sngan.errors import DamagedError, UserError
 from sngan.files import lock, read_object, refuse_link, write_json
+from sngan.runs import earlier
 from sngan.runs.checkpoint import Checkpoint, newest_whole, set_aside, steps_saved
 from sngan.runs.records import read_sessions
 
@@ -166,7 +167,7 @@ class RunFolder:
             return
         if self.config.resume == "never":
             raise UserError(f"run_dir={self.path} already holds a run and resume=never; give another run_dir=DIR, name=… or seed=N")
-        changes = differences(before, self.config.model_dump(mode="json"))
+        changes = differences(earlier.config(before), self.config.model_dump(mode="json"))
         if self.config.optimizer.decay == "none":
             changes = [change for change in changes if not change.startswith("steps:")]  # a run without a schedule may go on
         if changes and self.config.resume != "force":

@@ -60,6 +60,10 @@ class Choice(NamedTuple):
 def choose(config: Config, device: torch.device) -> Choice:
     """The engine to use; `auto` is the fastest that the device and the run allow. Raises `UserError` if the one asked for cannot run."""
     refusals = {part: why_not(part, device) for part in ("compile", "graph")}
+    if config.sync_batch_norm and distributed.world_size() > 1:
+        refusals["compile"] = (
+            refusals["compile"] or "sync_batch_norm waits for other ranks inside the networks, which is not compiled"
+        )
     if config.engine == "auto":
         return _fastest(config, device, refusals)
     refusal = next((refusals[part] for part in PARTS[config.engine] if refusals[part]), None)

@@ -17,6 +17,7 @@ from sngan.data.images import Source, game_spec
 from sngan.errors import DivergedError, UserError
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
+from sngan.layers.batch_norm import takes_groups
 from sngan.networks import build_networks
 from sngan.precision import check_precision, precision
 from sngan.registry import build
@@ -26,6 +27,7 @@ from sngan.runs.result import Result, finished
 from sngan.signals import Interrupted, StopRequest
 from sngan.state import TrainState, initial_state
 from sngan.training import engine
+from sngan.training.agreement import check_ranks
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
 from sngan.training.log import describe
@@ -43,7 +45,8 @@ def train(config: Config) -> dict[str, Scores]:
     """Trains or continues the run that the config describes; returns the full scores of its 'last' and 'best' checkpoints ({} if unscored).
 
     Everything is checked before the first step and before anything is written. A finished run is left as it is, with a
-    message. SIGINT and SIGTERM save and raise `Interrupted`. Raises `UserError` for what cannot be done, and for a loss that is not finite.
+    message. SIGINT, SIGTERM and a cluster's signals save and raise `Interrupted`. Raises `UserError` for what cannot be done, for a loss
+    that is not finite, and where several ranks train for one that has ended or come apart from the others.
     """
     device = devices.resolve(config.device)
     check_precision(config.precision, device)
@@ -85,9 +88,16 @@ def _prepare(
         regularizer=build("regularizer", config.regularizer),
         weight_clip=config.weight_clip,
         ema_decay=config.ema.decay,
+        sync_batch_norm=config.sync_batch_norm,
     )
     how = engine.choose(config, device)
     G, D = build_networks(config, spec)
+    for key, network in (("generator", G), ("discriminator", D)):
+        if config.sync_batch_norm and not takes_groups(network):
+            raise UserError(
+                f"sync_batch_norm=true does not reach the batch norms of {key}={getattr(config, key).name}, which are torch's own; "
+                "build it with those of sngan.layers.batch_norm, or use sync_batch_norm=false"
+            )
     free = free_on(device)
     if free is not None:
         n, m = distributed.share(config.batch, "batch"), distributed.share(config.g_batch, "g_batch")
@@ -124,7 +134,8 @@ def _prepare(
     )
     inputs = InputStream(config, state.G.network, opened.enter_context(batches), device)
     recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop, images, engine=how)) if run else None
-    inputs.attempt = len(run.rollbacks()) if run else 0
+    opened.enter_context(distributed.naming_the_rank())  # so that the recorder's result does
+    inputs.attempt = distributed.from_first_rank(len(run.rollbacks()) if run else 0)
     return state, partial(engine.build, how.kind, state, game), inputs, recorder
 
 
@@ -152,6 +163,8 @@ def _train_on(
 ) -> None:
     """Trains, and does what is due between two steps. What is due after a step is done before the next, also when a run continues there."""
     while True:
+        if state.step > 0 and (due(state.step, config.save_every) or due(state.step, config.evaluate_every)):
+            check_ranks(state, sync_batch_norm=config.sync_batch_norm)
         if recorder:
             with recorder.log.paused():
                 if due(state.step, config.sample_every):
@@ -179,11 +192,13 @@ def _train_on(
 def _finish(config: Config, state: TrainState, recorder: Recorder | None, stop: StopRequest) -> dict[str, Scores]:
     """Saves the run, and scores it if it reached its last step. Raises `Interrupted` for a run that was asked to stop."""
     scores: dict[str, Scores] = {}
+    check_ranks(state, sync_batch_norm=config.sync_batch_norm)
     if recorder:
         recorder.save()
         if state.step >= config.steps and config.protocol and not stop.signum:
             scores = recorder.full_scores()
         recorder.say_goodbye(scores)
+    distributed.wait_for_all()  # or a rank that has ended would have the first one ended while it saves
     if stop.signum or state.step < config.steps:
         raise Interrupted(stop.signum or signal.SIGTERM)
     return scores

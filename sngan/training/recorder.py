@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import torch
 
+from sngan import distributed
 from sngan.config import Config, Protocol
 from sngan.data.images import Images, ImageSpec
 from sngan.errors import DamagedError, DivergedError, UserError
@@ -82,7 +83,8 @@ class Recorder:
 
     def _begin(self, engine: Choice) -> None:
         config, run, state = self.config, self.run, self.state
-        run.begin({"from_step": state.step, "device": str(self.device), "engine": engine.kind, "versions": versions()})
+        began = {"from_step": state.step, "device": str(self.device), "ranks": distributed.world_size(), "engine": engine.kind}
+        run.begin({**began, "versions": versions()})
         self.log = RunLog(
             run.path,
             step=state.step,

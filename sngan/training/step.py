@@ -5,12 +5,14 @@ Functions of tensors alone: no config, clock, rank, file or random number is rea
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from sngan.layers.batch_norm import synchronised
 from sngan.layers.normalized import Normalized
 from sngan.losses.loss import Loss
 from sngan.optimizer import descend, trained
@@ -31,6 +33,8 @@ class Game(NamedTuple):
     weight_clip: float | None
     """After each update D's parameters are clipped to [-weight_clip, weight_clip]."""
     ema_decay: float
+    sync_batch_norm: bool = False
+    """Batch norm has the statistics of the batches of all ranks together, not of each rank's own."""
 
 
 class Inputs(NamedTuple):
@@ -53,7 +57,15 @@ class Inputs(NamedTuple):
 
 
 def train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tensor]:
-    """Trains `state` by one step, in place, and returns the statistics as scalar tensors (means over the d_steps discriminator updates)."""
+    """Trains `state` by one step, in place.
+
+    Returns the statistics as scalar tensors: means over the d_steps discriminator updates, and over ranks.
+    """
+    with synchronised(state.G, state.D) if game.sync_batch_norm else nullcontext():
+        return _train_step(state, game, inputs)
+
+
+def _train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tensor]:
     d_steps = len(inputs.x_real)
     G_weights = shared_weights(state.G, update=True)  # G does not change until its own update
     x_fake = fakes(state.G, G_weights, inputs.z_D, inputs.y_D)  # d_steps of [N, C, H, W]
@@ -80,10 +92,11 @@ def update_discriminator(state: TrainState, game: Game, batch: Batch, y_fake: Te
         penalty = game.regularizer(state.D, weights, batch)
         stats["penalty"] = penalty
         objective = D_loss + penalty
-    descend(objective, state.D, state.D_optimizer)
+    stats = {name: value.detach() for name, value in stats.items()}
+    descend(objective, state.D, state.D_optimizer, stats=list(stats.values()))
     if game.weight_clip:
         clip(state.D, game.weight_clip)
-    return {name: value.detach() for name, value in stats.items()}
+    return stats
 
 
 def judge(D: Normalized[nn.Module], weights: Weights, batch: Batch, y_fake: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -107,9 +120,10 @@ def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tenso
         D_weights = shared_weights(state.D, update=False)
     x_fake = state.G(z, y, weights=G_weights)  # [M, C, H, W]
     fake_logits = state.D(x_fake, y, weights=D_weights)  # [M]
-    G_loss = game.loss.generator(fake_logits)
-    descend(G_loss, state.G, state.G_optimizer)
-    return G_loss.detach()
+    objective = game.loss.generator(fake_logits)
+    G_loss = objective.detach()
+    descend(objective, state.G, state.G_optimizer, stats=[G_loss])
+    return G_loss
 
 
 def shared_weights(network: Normalized[Any], *, update: bool) -> Weights:

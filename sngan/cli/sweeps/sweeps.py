@@ -28,6 +28,7 @@ from sngan.cli.sweeps.outcomes import Outcome, summary
 from sngan.cli.sweeps.output import Prefixed
 from sngan.errors import UserError
 from sngan.files import read_json, read_text, write_json
+from sngan.launch import is_first, launch
 from sngan.processes import ask_to_end
 from sngan.runs.folder import TRACEBACK
 from sngan.runs.result import ending, write_failure
@@ -52,7 +53,6 @@ class Sweep:
                 f"a sweep keeps notes in {HOME}, which cannot be written ({error.strerror}); start it in another folder"
             ) from None
         self.parent = socket.gethostname(), os.getpid()
-        self.first = os.environ.get("RANK", "0") == "0"
         self.on_cluster = any(word.startswith("hydra/launcher=") and "slurm" in word for word in words)
 
     def __call__(self, cfg: DictConfig) -> Outcome:
@@ -136,13 +136,16 @@ class Sweep:
             raise Interrupted(told[0][0])
 
     def _note(self, outcome: Outcome) -> Outcome:
+        if (socket.gethostname(), os.getpid()) != self.parent and not is_first():
+            return outcome  # of a job of several ranks, which the first one notes
         self.folder.mkdir(parents=True, exist_ok=True)  # the parent may have gone, with a cluster's jobs still to begin
         write_json(self.folder / f"job-{outcome.job:05d}.json", asdict(outcome))
         return outcome
 
     def _tell(self, outcome: Outcome, error: BaseException, cfg: DictConfig) -> None:
-        print(f"sngan: job {outcome.job}: {outcome.error}", file=sys.stderr, flush=True)
-        if self.first and outcome.folder is not None:
+        if not getattr(error, "said", False):
+            print(f"sngan: job {outcome.job}: {outcome.error}", file=sys.stderr, flush=True)
+        if is_first() and outcome.folder is not None:
             write_failure(Path(outcome.folder), error, OmegaConf.to_container(cfg))
         if not isinstance(error, UserError):
             kept = Path(outcome.folder or ".", TRACEBACK)
@@ -179,7 +182,7 @@ def run_sweep(command: str, words: list[str], task: Task, folder_of: Folder | No
         said, code = f"submitit: {' '.join(str(error).split())[:200]}; logs of jobs that began are in {HOME / '.submitit'}", 2
     finally:
         outcomes = sweep.outcomes()
-        if outcomes and sweep.first:
+        if outcomes and is_first():
             # a command that prints results has nothing else on standard output
             print(summary(outcomes), file=sys.stdout if folder_of else sys.stderr, flush=True)
         _remove(sweep.folder)
@@ -195,7 +198,7 @@ def _among_others(cfg: DictConfig, job: int, folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(Prefixed(sys.stdout, f"[{job}] ")))
         stack.enter_context(redirect_stderr(Prefixed(sys.stderr, f"[{job}] ")))
-        if cfg.get("device") in ("auto", "cuda") and torch.cuda.device_count() > 1:
+        if cfg.get("device") in ("auto", "cuda") and torch.cuda.device_count() > 1 and launch() is None:
             cfg.device = f"cuda:{stack.enter_context(claimed_gpu(folder, torch.cuda.device_count()))}"
         yield
 
