@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import random
 import signal
@@ -29,14 +28,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sngan import compose, train
+from sngan import Config, compose, train
 from sngan.devices import describe
-from sngan.files import read_json, write_json
+from sngan.files import read_json, read_lines, write_json
 from sngan.provenance import commit, versions
 from sngan.signals import Interrupted
 
@@ -66,7 +66,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "scripts" / "results" / "kills.json", metavar="FILE")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    importlib.import_module("torch.utils.tensorboard")  # once, before the processes part
+    for name in ("torch.utils.tensorboard", "torch_fidelity"):
+        importlib.import_module(name)  # once, before the processes part
 
     draw = random.Random(args.seed)
     record: dict[str, Any] = {
@@ -105,7 +106,7 @@ def main() -> int:
             for _ in range(draw.randint(1, 3)):
                 kind = draw.choice(["before", "before", "torn", "time"])
                 if kind == "time":
-                    place = _train(broken, GAMES[game], seconds=draw.uniform(0.0, 3.0))
+                    place = _train(broken, GAMES[game], seconds=draw.uniform(0.0, 2.0))
                 else:
                     k = to_come.pop()[1] if to_come and to_come[-1][0] == game else draw.randrange(len(operations[game]))
                     place = _train(broken, GAMES[game], at=k, tear=kind == "torn")
@@ -136,6 +137,7 @@ def _train(folder: Path, game: list[str], **how: Any) -> Any:
     Gives the place of the kill, None if the run ended first; with `seen`, the places that were passed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _config(*game)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -147,9 +149,8 @@ def _train(folder: Path, game: list[str], **how: Any) -> Any:
         os.dup2(output, 2)
         code = 1
         try:
-            config = compose([*SHRUNK, *game])
             sys.addaudithook(_Watch(lambda said: os.write(writer, f"{said}\n".encode()), **how))
-            train(config)
+            train(_config(*game))
             code = 0
         except Interrupted:
             code = 0
@@ -168,6 +169,11 @@ def _train(folder: Path, game: list[str], **how: Any) -> Any:
         return "at random" if "seconds" in how else said[-1]
     assert status == 0, (folder / "output.txt").read_text()
     return None
+
+
+@cache
+def _config(*game: str) -> Config:
+    return compose([*SHRUNK, *game])
 
 
 class _Watch:
@@ -267,7 +273,7 @@ def left_by(run: Path) -> dict[str, Any]:
         if "tfevents" in name:
             content["TensorBoard"] = _events(run)
         elif path.suffix == ".jsonl":
-            content[name] = [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
+            content[name] = [_timeless(line) for line in read_lines(path)]
         elif name == "result.json":
             content[name] = _timeless(read_json(path))
         elif name == "run.json":
