@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,19 @@ def test_events_are_derived_anew_from_the_other_files(tiny: Tiny) -> None:
     assert "full/fd_16_shapes-train_small_resnet" in found
     assert [event.wall_time for event in events(Path("run")).Scalars("train/D_loss")] == pytest.approx(times, abs=0.1)
     assert events(Path("run")).Images("samples")[0].encoded_image_string == Path("run/samples/step-00000000.png").read_bytes()
+
+
+def test_a_clock_that_was_set_back_changes_nothing_but_times(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tiny("run_dir=whole", "protocol=none"))
+    train(tiny("run_dir=run", "protocol=none", "steps=3"))
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 86_400)
+    train(tiny("run_dir=run", "protocol=none"))
+    found = event_steps(Path("run"))
+    assert found.pop("config/text_summary") == [0, 3]
+    assert found == {tag: steps for tag, steps in event_steps(Path("whole")).items() if tag != "config/text_summary"}
+    times = [line["time"] for line in read_lines(Path("run/scalars.jsonl"))]
+    assert times[3] < times[2]
 
 
 def test_a_config_that_has_changed_is_shown_where_it_began_to_hold(tiny: Tiny) -> None:
