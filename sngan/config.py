@@ -35,9 +35,9 @@ MOST_SAMPLES = 1_000_000
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Batch = Annotated[int, Field(ge=2, le=65_536)]
-Resolution = Annotated[int, Field(ge=1, le=2048)]
-ZDim = Annotated[int, Field(ge=1, le=2048)]
-Width = Annotated[int, Field(ge=1, le=8192)]
+Resolution = Annotated[int, Field(gt=0, le=2048)]
+ZDim = Annotated[int, Field(gt=0, le=2048)]
+Width = Annotated[int, Field(gt=0, le=8192)]
 MOST_LAYERS = 32
 """Upper bounds are far above all that is published; a stranger's config beyond them is refused before memory is taken."""
 

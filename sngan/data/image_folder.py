@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from PIL import UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -194,4 +195,5 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # decoders raise almost anything on bytes that they do not expect
-        raise UserError(f"{path} cannot be read: {error or type(error).__name__}") from error
+        reason = "it is no picture" if isinstance(error, UnidentifiedImageError) else error or type(error).__name__
+        raise UserError(f"{path} cannot be read: {reason}") from error
