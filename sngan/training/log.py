@@ -88,14 +88,17 @@ class RunLog:
 
     def _board_until(self, step: int) -> Board:
         """Drops what came after a step; a new board shows what stays."""
-        board = Board(self.folder)
+        scalars = _forget_after(self.folder / "scalars.jsonl", read_scalars, step)
+        scores = _forget_after(self.folder / "metrics.jsonl", read_metrics, step)
+        pictures = grids(self.folder / "samples")
+        board = Board(self.folder)  # not before, or a damaged line would leave its file open
         for since, config in self._configs:
             board.describe(config, since)
-        for line in _forget_after(self.folder / "scalars.jsonl", read_scalars, step):
+        for line in scalars:
             _show_scalars(board, line)
-        for line in sorted(_forget_after(self.folder / "metrics.jsonl", read_metrics, step), key=lambda line: line["step"]):
+        for line in sorted(scores, key=lambda line: line["step"]):
             _show_scores(board, line)
-        for since, picture in grids(self.folder / "samples").items():
+        for since, picture in pictures.items():
             if since > step:
                 picture.unlink()
             else:
