@@ -129,7 +129,8 @@ def _curve(records: list[Record], request: Evaluate) -> Path:
     baseline = records[-1].get("floor")
     real = {}
     if baseline and baseline["n"] == records[-1]["protocol"]["n"]:
-        real = dict(zip(names, baseline["scores"].values(), strict=False))
+        paired = zip(records[-1]["scores"], baseline["scores"].values(), strict=False)
+        real = {name: value for name, value in paired if name in names}
     curves = {name: [(record["step"], record["scores"][name]) for record in records] for name in names}
     try:
         write_curves(curves, path, best=_best_steps(records), real=real)
