@@ -14,7 +14,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sngan.layers.normalized import LAYERS, Normalized
+from sngan.layers.normalized import Normalized
+from sngan.layers.weights import LAYERS
 from sngan.precision import precision
 from sngan.training.step import Inputs
 

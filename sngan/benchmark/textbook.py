@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from sngan.config import Config
 from sngan.data.images import Images
 from sngan.generators.generator import Generator
-from sngan.layers.normalized import LAYERS
+from sngan.layers.weights import LAYERS
 from sngan.regularizers.regularizer import Batch
 from sngan.state import TrainState
 from sngan.training.engine import Stats

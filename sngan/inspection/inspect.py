@@ -18,7 +18,7 @@ from sngan.generators.generator import Generator
 from sngan.inspection.lipschitz import MOST_LABELS, Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
 from sngan.inspection.plot import write_spectra
 from sngan.inspection.request import Inspect
-from sngan.layers.matrices import matrix
+from sngan.layers.linear_maps import matrix
 from sngan.layers.normalized import Normalized, bake
 from sngan.layers.singular_values import largest_singular_value, singular_values
 from sngan.provenance import versions

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sngan.data.batches import to_float
-from sngan.layers.matrices import TRANSPOSED
+from sngan.layers.linear_maps import TRANSPOSED
 from sngan.layers.normalized import Normalized
 from sngan.layers.resampling import Resampling3x3
 from sngan.layers.singular_values import largest_singular_value, operator_norm

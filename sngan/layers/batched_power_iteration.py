@@ -8,51 +8,72 @@ gradient of W / sigma is written in closed form.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-
-from sngan.layers.matrices import matrix, unmatrix
 
 MOST_PADDING = 2.0
 """The padded batches hold at most this many times as many numbers as the weights."""
 
 
-class Batches:
-    """All layers, in a few batches."""
+class Weight(Protocol):
+    """A weight W that acts as `map.blocks` matrices, with its singular vectors in place: `spectral_norm.Weight`, for matrices."""
 
-    def __init__(self, layers: dict[str, Any]):
-        named = list(layers.items())
-        shapes = [matrix(layer, layer.weight).shape for layer in layers.values()]
-        self.names = list(layers)
+    @property
+    def W(self) -> Tensor:
+        """The weight, as the layer has it."""
+
+    @property
+    def u(self) -> Tensor:
+        """[out], or [blocks, out]."""
+
+    @property
+    def v(self) -> Tensor:
+        """[columns], or [blocks, columns]."""
+
+    @property
+    def map(self) -> Any:
+        """`Matrices`."""
+
+
+class Batches:
+    """All weights, in a few batches."""
+
+    def __init__(self, weights: Mapping[str, Weight]):
+        named = list(weights.items())
+        shapes = [(weight.map.blocks, *weight.map.matrix(weight.W).shape[-2:]) for weight in weights.values()]
+        self.names = list(weights)
         self.stacks = [Stack(dict(named[i] for i in members)) for members in group(shapes)]
 
     @torch.no_grad()
     def advance(self, iterations: int) -> None:
-        """Runs this many power iterations on all layers, in place."""
+        """Runs this many power iterations on all weights, in place."""
         for stack in self.stacks:
             stack.iterate(stack.pad(stack.weights()), iterations)
 
     def divided(self, iterations: int) -> dict[str, Tensor]:
-        """W / sigma(W) of each layer, by layer name, after this many power iterations; differentiable once, with u and v constant."""
+        """W / sigma(W) of each weight, by name, after this many power iterations, with u and v constant."""
         divided: dict[str, Tensor] = {}
         for stack in self.stacks:
             weights = stack.weights()
             with torch.no_grad():
                 S = stack.pad(weights)
                 u, v, sigma = stack.iterate(S, iterations) if iterations else stack.current(S)
-            divided.update(zip(stack.layers, _Divide.apply(stack, S, u, v, sigma, *weights), strict=True))
+            divided.update(zip(stack.named, _Divide.apply(stack, S, u, v, sigma, *weights), strict=True))
         return {name: divided[name] for name in self.names}
 
 
 class Stack:
-    """Some layers as one batch of L matrices [L, rows, columns], padded with zeros."""
+    """Some weights as one batch of L matrices [L, rows, columns], padded with zeros."""
 
-    def __init__(self, layers: dict[str, Any]):
-        self.layers = layers
-        self.shapes = [tuple(matrix(layer, layer.weight).shape) for layer in layers.values()]
+    def __init__(self, weights: dict[str, Weight]):
+        self.named = weights
+        self.shapes = [
+            tuple(weight.map.matrix(weight.W).shape[-2:]) for weight in weights.values() for _ in range(weight.map.blocks)
+        ]
         self.sizes = [rows * columns for rows, columns in self.shapes]
         self.L, self.rows, self.columns = len(self.shapes), max(r for r, _ in self.shapes), max(c for _, c in self.shapes)
         self.is_padded = len(set(self.shapes)) > 1
@@ -77,23 +98,24 @@ class Stack:
         self._constants = {"source": source, "back": back, "u": rows.flatten(), "v": columns.flatten(), "zero": torch.zeros(1)}
 
     def weights(self) -> list[Tensor]:
-        """The layers' parameters."""
-        return [layer.weight for layer in self.layers.values()]
+        """The parameters."""
+        return [weight.W for weight in self.named.values()]
 
     def pad(self, weights: Sequence[Tensor]) -> Tensor:
         """Tensors of the weights' shapes as one batch [L, rows, columns]."""
-        flat = [matrix(layer, weight).flatten() for layer, weight in zip(self.layers.values(), weights, strict=True)]
+        flat = [weight.map.matrix(W).flatten() for weight, W in zip(self.named.values(), weights, strict=True)]
         if self.is_padded:
             numbers = torch.cat([*flat, self._constant("zero", flat[0])])
             return numbers.index_select(0, self._constant("source", numbers)).view(self.L, self.rows, self.columns)
-        return (flat[0] if self.L == 1 else torch.cat(flat)).view(self.L, self.rows, self.columns)
+        return (flat[0] if len(flat) == 1 else torch.cat(flat)).view(self.L, self.rows, self.columns)
 
     def unpad(self, S: Tensor) -> tuple[Tensor, ...]:
         """A batch [L, rows, columns] as tensors of the weights' shapes, which share its memory."""
         flat = S.flatten()
         if self.is_padded:
             flat = flat.index_select(0, self._constant("back", S))
-        return tuple(unmatrix(layer, part) for layer, part in zip(self.layers.values(), flat.split(self.sizes), strict=True))
+        parts = flat.split([weight.W.numel() for weight in self.named.values()])
+        return tuple(weight.map.unmatrix(part, weight.W.shape) for weight, part in zip(self.named.values(), parts, strict=True))
 
     def current(self, S: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """u [L, rows, 1], v [L, columns, 1] and sigma [L, 1, 1] for weights S, as copies that no later iteration changes."""
@@ -101,7 +123,7 @@ class Stack:
         return u, v, u.mT @ (S @ v)
 
     def iterate(self, S: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Runs power iterations; returns u, v and sigma like `current`, and writes u and v into the layers' buffers in place."""
+        """Runs power iterations; returns u, v and sigma like `current`, and writes u and v into the weights' own in place."""
         u = self._vectors("u", self.rows)
         for _ in range(iterations):
             v = torch.bmm(S.mT, u)
@@ -109,17 +131,24 @@ class Stack:
             t = torch.bmm(S, v)
             sigma = torch.linalg.vector_norm(t, dim=1, keepdim=True)
             u = t / sigma
-        layers = list(self.layers.values())
         new = [u[i, :r, 0] for i, (r, _) in enumerate(self.shapes)] + [v[i, :c, 0] for i, (_, c) in enumerate(self.shapes)]
-        torch._foreach_copy_([layer.u for layer in layers] + [layer.v for layer in layers], new)
+        torch._foreach_copy_(self._each("u") + self._each("v"), new)
         return u, v, sigma
 
     def _vectors(self, name: str, length: int) -> Tensor:
-        """The layers' u or v, [L, length, 1]. The padding is arbitrary: it is multiplied by the zeros of the matrices."""
-        flat = torch.cat([getattr(layer, name) for layer in self.layers.values()])
+        """All u or v, [L, length, 1]. The padding is arbitrary: it is multiplied by the zeros of the matrices."""
+        flat = torch.cat(self._each(name))
         if self.is_padded:
             flat = flat.index_select(0, self._constant(name, flat))
         return flat.view(self.L, length, 1)
+
+    def _each(self, name: str) -> list[Tensor]:
+        """The u or v of each matrix, which share memory with the weights' own."""
+        vectors: list[Tensor] = []
+        for weight in self.named.values():
+            vector: Tensor = getattr(weight, name)
+            vectors.extend(vector if weight.map.blocks > 1 else [vector])
+        return vectors
 
     def _constant(self, name: str, like: Tensor) -> Tensor:
         """An index, or the zero in the weights' type, on the device of `like`."""
@@ -137,31 +166,36 @@ class _Divide(torch.autograd.Function):
     def forward(ctx: Any, stack: Stack, S: Tensor, u: Tensor, v: Tensor, sigma: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         W_SN = S / sigma  # [L, rows, columns]
         ctx.stack = stack
-        ctx.save_for_backward(W_SN, u, v, sigma)
+        ctx.save_for_backward(W_SN, u, v, sigma, *weights)
         return stack.unpad(W_SN)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        W_SN, u, v, sigma = ctx.saved_tensors
-        L = len(W_SN)
+        W_SN, u, v, sigma, *weights = ctx.saved_tensors
         with torch.autocast(W_SN.device.type, enabled=False):
+            if torch.is_grad_enabled():  # a second derivative is wanted, so W / sigma must be a function of W here too
+                S = ctx.stack.pad(weights)
+                sigma = u.mT @ (S @ v)
+                W_SN = S / sigma
             g = ctx.stack.pad(gradients)
-            along = torch.bmm(g.view(L, 1, -1), W_SN.view(L, -1, 1))  # <g, W / sigma>, [L, 1, 1]
+            along = torch.bmm(g.view(len(g), 1, -1), W_SN.view(len(g), -1, 1))  # <g, W / sigma>, [L, 1, 1]
             gradient = torch.baddbmm(g, u * along, v.mT, alpha=-1) / sigma
         return None, None, None, None, None, *ctx.stack.unpad(gradient)
 
 
 def group(shapes: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The indices of the matrices in each batch: as few batches as `MOST_PADDING` allows; those that need the least padding merge first."""
+    """The indices of the weights, [blocks, rows, columns] each, in each batch: as few batches as `MOST_PADDING` allows.
+
+    Those that need the least padding merge first.
+    """
     groups: list[list[int]] = []
     for shape in dict.fromkeys(map(tuple, shapes)):
         groups.append([i for i, other in enumerate(shapes) if tuple(other) == shape])
 
     def padded(members: list[int]) -> int:
-        return len(members) * max(shapes[i][0] for i in members) * max(shapes[i][1] for i in members)
+        return sum(shapes[i][0] for i in members) * max(shapes[i][1] for i in members) * max(shapes[i][2] for i in members)
 
-    budget = MOST_PADDING * sum(rows * columns for rows, columns in shapes)
+    budget = MOST_PADDING * sum(math.prod(shape) for shape in shapes)
     while len(groups) > 1:
         costs = {
             (a, b): padded(groups[a] + groups[b]) - padded(groups[a]) - padded(groups[b])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -12,22 +12,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sngan.errors import UserError
+from sngan.layers.weights import LAYERS, Found, refuse_unusable, weights
 
 Scale = float | Literal["learned"]
 Network = TypeVar("Network", bound=nn.Module)
 
-LAYERS = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear | nn.Embedding
-"""The layers that have a weight matrix: convolutions, transposed convolutions, linear layers, embeddings. Nothing else is normalised."""
-
 
 class Vectors(Protocol):
-    """Tracks sigma(W) of some layers, as `spectral_norm.SingularVectors` does."""
+    """Tracks sigma(W) of some weights, as `spectral_norm.SingularVectors` does."""
+
+    @property
+    def weights(self) -> Mapping[str, Any]:
+        """The weights, by name, each with W, u, v and the linear map that it is (`spectral_norm.Weight`)."""
 
     def advance(self, iterations: int = 1) -> None:
-        """Runs this many power iterations on all layers, in place."""
+        """Runs this many power iterations on all weights, in place."""
 
     def sigmas(self) -> dict[str, Tensor]:
-        """The present estimate of each layer's sigma(W), a differentiable scalar by layer name."""
+        """The present estimate of each weight's sigma(W), a differentiable scalar by name."""
 
 
 class Normalized(nn.Module, Generic[Network]):
@@ -90,20 +92,23 @@ class Normalized(nn.Module, Generic[Network]):
         """The modules that have a weight matrix, by name."""
         return {name: module for name, module in self.network.named_modules() if isinstance(module, LAYERS)}
 
-    def chosen_layers(self, exclude: Sequence[str]) -> dict[str, Any]:
-        """The layers that match none of the patterns; raises `UserError` for a pattern that matches nothing, or if nothing is left."""
-        layers = self.layers()
+    def chosen_weights(self, exclude: Sequence[str]) -> dict[str, Found]:
+        """The weights that match none of the patterns; raises `UserError` for a pattern that matches nothing, or if nothing is left."""
+        found = weights(self.network)
         for pattern in exclude:
-            if not any(fnmatch(name, pattern) for name in layers):
-                raise UserError(f"exclude={pattern}: no layer has this name; the layers are {', '.join(layers)}")
-        chosen = {name: layer for name, layer in layers.items() if not any(fnmatch(name, pattern) for pattern in exclude)}
+            if not any(fnmatch(name, pattern) for name in found):
+                raise UserError(f"exclude={pattern}: no layer has this name; the layers are {', '.join(found)}")
+        chosen = {name: weight for name, weight in found.items() if not any(fnmatch(name, pattern) for pattern in exclude)}
         if not chosen:
             raise UserError(f"exclude={list(exclude)} leaves no layer to normalise; use normalization=none for that")
-        for name, layer in chosen.items():
-            W = layer.weight.detach()
-            if not (torch.isfinite(W).all() and W.any()):
-                raise UserError(f"{name}.weight is zero or not finite, so it cannot be normalised; initialise it first")
+        for name, weight in chosen.items():
+            refuse_unusable(parameter_name(name, weight), getattr(weight.layer, weight.attribute))
         return chosen
+
+
+def parameter_name(name: str, weight: Found) -> str:
+    """The name of a weight's parameter in its network."""
+    return f"{name}.weight" if weight.attribute == "weight" else name
 
 
 def bake(module: Normalized[Network]) -> Network:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sngan.layers.matrices import matrix
+from sngan.layers.linear_maps import Matrices
 from sngan.layers.normalized import Normalized
+from sngan.layers.spectral_norm import by_block
 
 
 @torch.no_grad()
@@ -28,13 +29,19 @@ def largest_singular_value(W: Tensor) -> float:
     return float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0.0).sqrt())
 
 
+@torch.no_grad()
 def drift(module: Normalized[Any]) -> dict[str, float]:
-    """The ratio of sigma by power iteration to its exact value, for each layer that tracks sigma; 1 if they agree."""
-    layers, ratios = module.layers(), {}
-    for name, sigma in module.sigmas().items():
-        exact = largest_singular_value(matrix(layers[name], layers[name].weight))
-        ratios[name] = float(sigma) / exact if exact else math.nan
-    return ratios
+    """The ratio of sigma by power iteration to its exact value, for each matrix that tracks sigma; 1 if they agree."""
+    if module.vectors is None:
+        return {}
+    exact = {}
+    for name, weight in module.vectors.weights.items():
+        if isinstance(weight.map, Matrices):
+            M = weight.map.matrix(weight.W)
+            values = [largest_singular_value(block) for block in (M if M.dim() == 3 else M[None])]
+            exact[name] = torch.tensor(values if M.dim() == 3 else values[0], dtype=torch.float64)
+    sigmas, exact = module.sigmas(), by_block(exact)
+    return {name: float(sigmas[name]) / float(value) if value else math.nan for name, value in exact.items()}
 
 
 def bound_of_chain(network: nn.Module, norms: Mapping[str, float]) -> float:

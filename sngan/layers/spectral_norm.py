@@ -1,55 +1,84 @@
 """Spectral normalisation (Miyato et al. 2018): every weight W of a network is used as W_SN = W / sigma(W).
 
-`power_iteration`, `sigma` and `normalized` are Algorithm 1 of the paper for one layer. They are the definition, and they run on a CPU.
-`batched_power_iteration.py` does the same for all layers together, and a test compares the two.
+`power_iteration`, `sigma` and `normalized` are Algorithm 1 of the paper for one weight. They are the definition, and they run on a CPU.
+`batched_power_iteration.py` does the same for all weights together, and a test compares the two. `in_place.py` offers the same norm for
+any network, without the wrapper of this file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from sngan.errors import UserError
 from sngan.layers.batched_power_iteration import Batches
-from sngan.layers.matrices import matrix
-from sngan.layers.normalized import Network, Normalized, Scale
+from sngan.layers.linear_maps import CONVOLUTIONS, Convolution, LinearMap, Matrices
+from sngan.layers.normalized import Network, Normalized, Scale, parameter_name
+from sngan.layers.weights import Found, dimension
 
 
-def normalized(layer: Any, iterations: int) -> Tensor:
-    """W_SN = W / sigma(W) of a layer after this many power iterations, in the shape of its weight (paper Algorithm 1)."""
+class Weight(Protocol):
+    """A weight with its singular vectors: W and how it acts, and u and v, which are changed only in place."""
+
+    @property
+    def W(self) -> Tensor:
+        """The weight, as the layer has it."""
+
+    @property
+    def u(self) -> Tensor:
+        """An output of the map, of length 1: [out] for a matrix."""
+
+    @property
+    def v(self) -> Tensor:
+        """An input of the map, of length 1: [kh * kw * in] for a matrix."""
+
+    @property
+    def map(self) -> LinearMap:
+        """W as a linear map."""
+
+
+def normalized(weight: Weight, iterations: int) -> Tensor:
+    """W_SN = W / sigma(W) after this many power iterations, in the shape of W (paper Algorithm 1)."""
     for _ in range(iterations):
-        power_iteration(layer)
-    W: Tensor = layer.weight
-    # times 1 / sigma: the gradient of a quotient makes three more tensors as large as W and takes 1.7 times as long
-    return W * (1.0 / sigma(layer))
+        power_iteration(weight)
+    return divide(weight.W, sigma(weight))
 
 
 @torch.no_grad()
-def power_iteration(layer: Any) -> None:
-    """v <- W^T u / |W^T u|,  u <- W v / |W v|: updates the layer's buffers u [out] and v [kh * kw * in], in place."""
-    W, u, v = matrix(layer, layer.weight), layer.u, layer.v  # W [out, kh * kw * in]
-    v.copy_(unit(W.T @ u))
-    u.copy_(unit(W @ v))
+def power_iteration(weight: Weight, eps: float = 0.0) -> None:
+    """v <- W^T u / |W^T u|,  u <- W v / |W v|: updates u and v in place. A length below `eps` is taken for `eps`."""
+    A, W, u, v = weight.map, weight.W, weight.u, weight.v
+    v.copy_(A.unit(A.adjoint(W, u), eps))
+    u.copy_(A.unit(A.forward(W, v), eps))
 
 
-def sigma(layer: Any) -> Tensor:
-    """sigma(W) = u^T W v, a scalar; u and v stay as they are.
+def sigma(weight: Weight) -> Tensor:
+    """sigma(W) = u^T W v, a scalar or [blocks]; u and v stay as they are.
 
     They are constants, so that d sigma / dW = u v^T, and for g = dL/dW_SN: dL/dW = (g - <g, W_SN> u v^T) / sigma (paper eq. 12).
     """
-    W, u, v = matrix(layer, layer.weight), layer.u.clone(), layer.v.clone()  # copies, which no later iteration changes
-    value: Tensor = u @ (W @ v)
+    u, v = weight.u.clone(), weight.v.clone()  # copies, which no later iteration changes
+    value: Tensor = weight.map.inner(u, weight.map.forward(weight.W, v))
     return value
 
 
-def unit(x: Tensor) -> Tensor:
-    """x / |x|."""
-    norm: Tensor = torch.linalg.vector_norm(x)
-    return x / norm
+def divide(W: Tensor, sigma: Tensor) -> Tensor:
+    """W / sigma, for a sigma of each of W's blocks if it is [blocks]."""
+    # times 1 / sigma: the gradient of a quotient makes three more tensors as large as W and takes 1.7 times as long
+    return multiply(W, 1.0 / sigma)
+
+
+def multiply(W: Tensor, factor: Tensor) -> Tensor:
+    """factor * W, for a factor for each of W's blocks if it is [blocks]."""
+    if factor.dim() == 0:
+        return W * factor
+    blocks: Tensor = W.unflatten(0, (len(factor), -1)) * factor.view(-1, *[1] * W.dim())
+    return blocks.flatten(0, 1)
 
 
 WARMUP_ITERATIONS = 100
@@ -60,83 +89,150 @@ LAYER_BY_LAYER_ON = frozenset({"cpu"})
 """Kinds of device that run the definition. On others the cost is the number of kernels, so layers are batched."""
 
 
+@dataclass(frozen=True)
+class LayerWeight:
+    """A layer's weight with its singular vectors in two buffers of the layer: `u` and `v`, after any other parameter's name."""
+
+    layer: Any
+    attribute: str
+    map: LinearMap
+
+    @property
+    def buffers(self) -> tuple[str, str]:
+        """The names of the buffers."""
+        prefix = "" if self.attribute == "weight" else f"{self.attribute}_"
+        return f"{prefix}u", f"{prefix}v"
+
+    @property
+    def W(self) -> Tensor:
+        """The parameter."""
+        W: Tensor = getattr(self.layer, self.attribute)
+        return W
+
+    @property
+    def u(self) -> Tensor:
+        """The left singular vector."""
+        u: Tensor = getattr(self.layer, self.buffers[0])
+        return u
+
+    @property
+    def v(self) -> Tensor:
+        """The right singular vector."""
+        v: Tensor = getattr(self.layer, self.buffers[1])
+        return v
+
+    def start(self) -> None:
+        """Registers the buffers: a random u, always the same for a shape."""
+        for name, value in zip(self.buffers, self.map.start(self.W.detach()), strict=True):
+            self.layer.register_buffer(name, value)
+
+
 class SingularVectors:
-    """Keeps buffers `u` [out] and `v` [kh * kw * in] on each layer, and changes them only in place.
+    """Keeps u and v of some weights, by name, and advances them together.
 
     The constructor runs power iterations from a fixed start, independent of the global random state. All arithmetic is in the parameters'
     own type, also under autocast.
     """
 
-    def __init__(self, layers: dict[str, Any]):
-        self._layers = layers
+    def __init__(self, weights: dict[str, LayerWeight]):
+        self.weights: Mapping[str, LayerWeight] = weights
         self._batches: Batches | None = None
-        for layer in layers.values():
-            W = matrix(layer, layer.weight.detach())
-            u = torch.randn(len(W), generator=torch.Generator().manual_seed(0))
-            layer.register_buffer("u", unit(u).to(W))
-            layer.register_buffer("v", torch.zeros_like(W[0]))
+        for weight in weights.values():
+            weight.start()
         self.advance(WARMUP_ITERATIONS)
 
     def advance(self, iterations: int = 1) -> None:
-        """Runs this many power iterations on all layers, in place."""
+        """Runs this many power iterations on all weights, in place."""
         with self._without_autocast():
             if batches := self.batches():
                 batches.advance(iterations)
-                return
-            for layer in self._layers.values():
+            for weight in self._alone().values():
                 for _ in range(iterations):
-                    power_iteration(layer)
+                    power_iteration(weight)
 
     def divided(self, *, iterations: int = 0) -> dict[str, Tensor]:
-        """W / sigma(W) of each layer, by layer name, after this many power iterations; if batched, differentiable only once."""
+        """W / sigma(W) of each weight, by name, after this many power iterations."""
         with self._without_autocast():
-            if batches := self.batches():
-                return batches.divided(iterations)
-            return {name: normalized(layer, iterations) for name, layer in self._layers.items()}
+            batches = self.batches()
+            divided = batches.divided(iterations) if batches else {}
+            divided.update({name: normalized(weight, iterations) for name, weight in self._alone().items()})
+            return {name: divided[name] for name in self.weights}
 
     def sigmas(self) -> dict[str, Tensor]:
-        """sigma(W) of each layer with the present u and v, a differentiable scalar by layer name; u and v stay as they are."""
+        """sigma(W) with the present u and v, differentiable scalars by name, `name.0`, `name.1`, … for blocks; u and v stay as they are."""
         with self._without_autocast():
-            return {name: sigma(layer) for name, layer in self._layers.items()}
+            return by_block({name: sigma(weight) for name, weight in self.weights.items()})
 
     def batches(self) -> Batches | None:
-        """The layers in batches; None on a device that runs them layer by layer."""
-        if self._device() in LAYER_BY_LAYER_ON:
+        """The matrices in batches; None where they are run one by one: on a CPU, and under transforms of `torch.func`."""
+        if self._device() in LAYER_BY_LAYER_ON or is_transformed():
             return None
         if self._batches is None:
-            self._batches = Batches(self._layers)
+            matrices = {name: weight for name, weight in self.weights.items() if isinstance(weight.map, Matrices)}
+            self._batches = Batches(matrices) if matrices else None
         return self._batches
+
+    def _alone(self) -> dict[str, LayerWeight]:
+        """The weights that are in no batch."""
+        batches = self.batches()
+        return {name: weight for name, weight in self.weights.items() if batches is None or name not in batches.names}
 
     def _without_autocast(self) -> torch.autocast:
         return torch.autocast(self._device(), enabled=False)
 
     def _device(self) -> str:
-        layer = next(iter(self._layers.values()))
-        return str(layer.weight.device.type)
+        return next(iter(self.weights.values())).W.device.type
 
 
-def follow_sigma(network: Normalized[Any], layers: dict[str, Any] | None = None) -> None:
-    """Gives layers (by default all) buffers `u` and `v`, so that `network.vectors` tracks their sigma; does nothing if it already does.
+def by_block(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scalars by name from scalars and vectors: the elements of a vector are `name.0`, `name.1`, …"""
+    scalars: dict[str, Tensor] = {}
+    for name, value in values.items():
+        scalars.update({f"{name}.{i}": element for i, element in enumerate(value)} if value.dim() else {name: value})
+    return scalars
 
-    Raises `UserError` if the sigma of a layer is not a positive number.
+
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func` (vmap, jvp, …) or forward-mode differentiation is running: then only plain operations do."""
+    return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+
+
+def follow_sigma(
+    network: Normalized[Any],
+    found: dict[str, Found] | None = None,
+    *,
+    sizes: Mapping[str, tuple[int, ...]] | None = None,
+) -> None:
+    """Gives weights (by default all) buffers `u` and `v`, so that `network.vectors` tracks their sigma; does nothing if it already does.
+
+    `sizes` are those of the maps [H, W] that convolutions see, by layer name: their sigma is then that of the convolution as a linear map,
+    not of its matrix. Raises `UserError` if the sigma of a weight is not a positive number.
     """
     if network.vectors is not None:
         return
-    layers = network.chosen_layers([]) if layers is None else layers
-    for name, layer in layers.items():
-        network.refuse_own(name, layer, "u", "v")
-    network.vectors = SingularVectors(layers)
+    found = network.chosen_weights([]) if found is None else found
+    tracked = {}
+    for name, weight in found.items():
+        if sizes is not None and isinstance(weight.layer, CONVOLUTIONS):
+            linear_map: LinearMap = Convolution.of(weight.layer, sizes[name])
+        else:
+            linear_map = Matrices(dimension(weight.layer, weight.attribute), weight.blocks, channels_last=True)
+        tracked[name] = LayerWeight(weight.layer, weight.attribute, linear_map)
+        network.refuse_own(name.removesuffix(f".{weight.attribute}"), weight.layer, *tracked[name].buffers)
+    network.vectors = SingularVectors(tracked)
     for name, value in network.sigmas().items():
         if not 0.0 < float(value) < math.inf:
             raise UserError(f"{name}.weight is too small or too large: its norm is 0 or infinite; initialise it differently")
 
 
 class SpectralNorm(Normalized[Network]):
-    """`network` with every convolution, transposed convolution, linear layer and embedding spectrally normalised.
+    """`network` with the weights of all its layers (`weights.py`) spectrally normalised.
 
     The network stays plain: its parameters are the W, and it is run with `scale` * W / sigma in their place. Each layer gets buffers `u`
-    [out] and `v` [kh * kw * in]. With `scale="learned"` each also gets a parameter `gamma`, a scalar that starts at sigma(W), so that
-    the network starts as it would without the norm (paper appendix E; the initial value is from the author code).
+    [out] and `v` [kh * kw * in]. With `sizes`, the maps [H, W] that each convolution sees, by its name, a convolution is divided by its
+    norm as a linear map on such maps; its u is then [out, H', W'] and its v [in, H, W]. With `scale="learned"` each weight also gets a
+    parameter `gamma`, a scalar that starts at sigma(W), so that the network starts as it would without the norm (paper appendix E; the
+    initial value is from the author code).
 
     `exclude` names layers (patterns as in file names) that keep their weights. Each update of sigma runs `power_iterations` iterations.
     `iterate_per` says when: once per update of the weights as in Algorithm 1, or in each forward in training mode as in the author code
@@ -155,16 +251,19 @@ class SpectralNorm(Normalized[Network]):
         iterate_per: Literal["update", "forward"] = "update",
         scale: Scale = 1.0,
         exclude: Sequence[str] = (),
+        sizes: Mapping[str, tuple[int, ...]] | None = None,
     ):
         super().__init__(network)
-        chosen = self.chosen_layers(exclude)
-        follow_sigma(self, chosen)
+        chosen = self.chosen_weights(exclude)
+        follow_sigma(self, chosen, sizes=sizes)
         self.power_iterations, self.scale = power_iterations, scale
         self.iterates_per_forward = iterate_per == "forward"
+        self._parameters_of = {name: parameter_name(name, weight) for name, weight in chosen.items()}
         if scale == "learned":
-            for name, value in self.sigmas().items():
-                self.refuse_own(name, chosen[name], "gamma")
-                chosen[name].gamma = nn.Parameter(value.detach().clone())
+            for name, weight in self.vectors.weights.items():
+                gamma = "gamma" if weight.attribute == "weight" else f"{weight.attribute}_gamma"
+                self.refuse_own(name.removesuffix(f".{weight.attribute}"), weight.layer, gamma)
+                weight.layer.register_parameter(gamma, nn.Parameter(sigma(weight).detach().clone()))
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:
         """scale * W / sigma of each layer, by parameter name; in the parameters' own type, also under autocast.
@@ -173,10 +272,15 @@ class SpectralNorm(Normalized[Network]):
         """
         weights = self.vectors.divided(iterations=self.power_iterations if update else 0)
         if self.scale == "learned":
-            weights = {name: self.network.get_parameter(f"{name}.gamma") * weight for name, weight in weights.items()}
+            weights = {name: multiply(weight, self._gamma(name)) for name, weight in weights.items()}
         elif self.scale != 1.0:
             weights = {name: self.scale * weight for name, weight in weights.items()}
-        return {f"{name}.weight": weight for name, weight in weights.items()}
+        return {self._parameters_of[name]: weight for name, weight in weights.items()}
+
+    def _gamma(self, name: str) -> Tensor:
+        """The learned scale of a weight, a scalar or [blocks]."""
+        layer, _, parameter = self._parameters_of[name].rpartition(".")
+        return self.network.get_submodule(layer).get_parameter("gamma" if parameter == "weight" else f"{parameter}_gamma")
 
     def advance(self) -> None:
         """Runs the power iterations alone, without normalised weights."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sngan.errors import UserError
-from sngan.layers.matrices import TRANSPOSED
-from sngan.layers.normalized import Network, Normalized, Scale
+from sngan.layers.linear_maps import TRANSPOSED, output_dimension
+from sngan.layers.normalized import Network, Normalized, Scale, parameter_name
 
 
 class WeightNorm(Normalized[Network]):
@@ -26,30 +25,46 @@ class WeightNorm(Normalized[Network]):
     def __init__(self, network: Network, *, scale: Scale = 1.0, exclude: Sequence[str] = ()):
         super().__init__(network)
         self.scale = scale
-        self._normalized = list(self.chosen_layers(exclude))
-        for name in self._normalized:
-            layer = network.get_submodule(name)
-            lengths = _lengths(layer)
+        self._normalized = {name: parameter_name(name, weight) for name, weight in self.chosen_weights(exclude).items()}
+        for name, parameter in self._normalized.items():
+            layer, attribute = self._place(parameter)
+            lengths = _lengths(layer, attribute)
             if not lengths.all():
-                raise UserError(f"{name}.weight has a row of zeros, so it cannot be normalised; initialise it first")
+                raise UserError(f"{parameter} has a row of zeros, so it cannot be normalised; initialise it first")
             if scale == "learned":
-                self.refuse_own(name, layer, "gamma")
-                layer.gamma = nn.Parameter(lengths.detach().flatten().clone())
+                self.refuse_own(name.removesuffix(f".{attribute}"), layer, _gamma(attribute))
+                layer.register_parameter(_gamma(attribute), nn.Parameter(lengths.detach().flatten().clone()))
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:
         """scale * W / |rows of W| of each layer, by parameter name; in the parameters' own type, also under autocast."""
         weights = {}
-        for name in self._normalized:
-            layer: Any = self.network.get_submodule(name)
-            lengths = _lengths(layer)
-            scale = layer.gamma.view_as(lengths) if self.scale == "learned" else self.scale
-            weights[f"{name}.weight"] = layer.weight * (scale / lengths)
+        for parameter in self._normalized.values():
+            layer, attribute = self._place(parameter)
+            W, lengths = layer.get_parameter(attribute), _lengths(layer, attribute)
+            scale = layer.get_parameter(_gamma(attribute)).view_as(lengths) if self.scale == "learned" else self.scale
+            weights[parameter] = (_split(layer, W) * (scale / lengths)).flatten(0, 1)
         return weights
 
+    def _place(self, parameter: str) -> tuple[nn.Module, str]:
+        """The layer that has a parameter, and its name there."""
+        layer, _, attribute = parameter.rpartition(".")
+        return self.network.get_submodule(layer), attribute
 
-def _lengths(layer: nn.Module) -> Tensor:
-    """|w| of each row, with the weight's number of dimensions: [out, 1, 1, 1], for a transposed convolution [1, out, 1, 1]."""
-    weight = layer.get_parameter("weight")
-    row = 1 if isinstance(layer, TRANSPOSED) else 0
-    lengths: Tensor = torch.linalg.vector_norm(weight, dim=[d for d in range(weight.dim()) if d != row], keepdim=True)
+
+def _gamma(attribute: str) -> str:
+    return "gamma" if attribute == "weight" else f"{attribute}_gamma"
+
+
+def _split(layer: nn.Module, W: Tensor) -> Tensor:
+    """A weight with its groups apart, [groups, in, out, kh, kw] of a transposed convolution; [1, …] of all others."""
+    groups = layer.groups if isinstance(layer, TRANSPOSED) else 1
+    split: Tensor = W.unflatten(0, (groups, -1))
+    return split
+
+
+def _lengths(layer: nn.Module, attribute: str) -> Tensor:
+    """|w| of each row (the weights of one output), of the shape [1, out, 1, …], for a transposed convolution [groups, 1, out, 1, …]."""
+    W = _split(layer, layer.get_parameter(attribute))
+    kept = (0, 1 + output_dimension(layer))
+    lengths: Tensor = torch.linalg.vector_norm(W, dim=[d for d in range(W.dim()) if d not in kept], keepdim=True)
     return lengths

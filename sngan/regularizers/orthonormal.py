@@ -6,7 +6,7 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from sngan.layers.matrices import matrix
+from sngan.layers.linear_maps import matrix
 from sngan.layers.normalized import Normalized
 from sngan.registry import register
 from sngan.regularizers.regularizer import Batch, Regularizer

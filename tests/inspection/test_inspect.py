@@ -15,7 +15,7 @@ from sngan.errors import UserError
 from sngan.files import read_json, write_json
 from sngan.inspection.inspect import inspect
 from sngan.inspection.request import Inspect
-from sngan.layers.matrices import matrix
+from sngan.layers.linear_maps import matrix
 from sngan.provenance import sha256_of
 from sngan.runs.checkpoint import find, load_discriminator, load_generator
 from sngan.training.loop import train

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sngan.errors import UserError
-from sngan.layers.matrices import matrix
+from sngan.layers.linear_maps import matrix
 from sngan.layers.normalized import bake
 from sngan.layers.weight_norm import WeightNorm
 

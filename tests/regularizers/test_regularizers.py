@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sngan import build
 from sngan.config import Component
-from sngan.layers.matrices import matrix
+from sngan.layers.linear_maps import matrix
 from sngan.layers.normalized import Normalized
 from sngan.layers.spectral_norm import SpectralNorm, follow_sigma
 from sngan.regularizers.regularizer import Batch, Regularizer
