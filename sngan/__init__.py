@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sngan.config import Config as Config
     from sngan.data.images import ImageSpec as ImageSpec
     from sngan.errors import UserError as UserError
+    from sngan.layers.in_place import remove_spectral_norm as remove_spectral_norm
+    from sngan.layers.in_place import spectral_norm as spectral_norm
     from sngan.layers.normalized import bake as bake
     from sngan.layers.spectral_norm import SpectralNorm as SpectralNorm
     from sngan.registry import build as build
@@ -35,6 +37,8 @@ _HOMES = {
     "load_generator": "sngan.runs.checkpoint",
     "open_checkpoint": "sngan.runs.checkpoint",
     "register": "sngan.registry",
+    "remove_spectral_norm": "sngan.layers.in_place",
+    "spectral_norm": "sngan.layers.in_place",
     "train": "sngan.training.loop",
 }
 
