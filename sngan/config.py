@@ -90,6 +90,8 @@ class Network(Component):
     """A factor on the weights of spectral or weight norm; learned: a trained factor per layer, for weight norm per row (paper appendix E)."""
     exclude: tuple[str, ...]
     """Layers that keep their weights, by name or pattern."""
+    norm_of: Literal["matrix", "map"]
+    """What sigma is of: a convolution's weight as a matrix (the paper), or the convolution as a linear map on the maps that it sees."""
     power_iterations: Annotated[int, Field(gt=0, le=1000)]
     """Power iterations of spectral norm at each update of sigma."""
     iterate_per: Literal["update", "forward"]
@@ -99,13 +101,13 @@ class Network(Component):
 class GeneratorNetwork(Network):
     """G. Its batch norm is part of the network, so only weight norms can be chosen."""
 
-    normalization: Literal["none", "spectral", "weight"]
+    normalization: Literal["none", "spectral", "weight", "bjorck"]
 
 
 class DiscriminatorNetwork(Network):
-    """D. Spectral and weight norm act on its weights, the others on its activations."""
+    """D. Spectral norm, weight norm and Björck orthonormalisation act on its weights, the others on its activations."""
 
-    normalization: Literal["spectral", "weight", "batch", "layer", "instance", "group", "none"]
+    normalization: Literal["spectral", "weight", "bjorck", "batch", "layer", "instance", "group", "none"]
 
 
 class Data(Component):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sngan.config import Config
 from sngan.data.images import ImageSpec
@@ -28,24 +28,24 @@ def build_networks(config: Config, spec: ImageSpec) -> tuple[Normalized[Generato
 def build_generator(config: Config, spec: ImageSpec) -> Normalized[Generator]:
     """G for these images, with initial weights from torch's global generator."""
     G: Generator = build("generator", config.generator, spec)
-    return normalized(G, config.generator, role="generator")
+    return normalized(G, config.generator, (torch.zeros(2, G.z_dim), _labels(spec)), role="generator")
 
 
 def build_discriminator(config: Config, spec: ImageSpec) -> Normalized[nn.Module]:
     """D for these images, with the buffers that the regulariser needs, and initial weights from torch's global generator."""
     norm = activation_norm(config.discriminator.normalization)
     network: nn.Module = build("discriminator", config.discriminator, spec, norm)
-    if config.discriminator.normalization in ("instance", "group"):
-        _try(network, spec)
-    D = normalized(network, config.discriminator, role="discriminator")
+    example = (torch.zeros(2, spec.channels, spec.resolution, spec.resolution), _labels(spec))
+    if config.discriminator.normalization in ("instance", "group"):  # a norm with a single value to normalise raises its error now
+        with torch.no_grad():
+            network(*example)
+    D = normalized(network, config.discriminator, example, role="discriminator")
     regularizer: Regularizer | None = build("regularizer", config.regularizer)
     if regularizer and regularizer.follows_sigma:
         follow_sigma(D)
     return D
 
 
-def _try(network: nn.Module, spec: ImageSpec) -> None:
-    """Runs D on two grey images, so that a norm with a single value to normalise raises its error now."""
-    y = torch.zeros(2, dtype=torch.int64) if spec.n_classes else None
-    with torch.no_grad():
-        network(torch.zeros(2, spec.channels, spec.resolution, spec.resolution), y)
+def _labels(spec: ImageSpec) -> Tensor | None:
+    """Two labels, or None for images without classes."""
+    return torch.zeros(2, dtype=torch.int64) if spec.n_classes else None

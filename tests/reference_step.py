@@ -61,6 +61,8 @@ AXES: dict[str, list[list[str]]] = {
         ["discriminator.normalization=spectral", "discriminator.iterate_per=forward"],
         ["discriminator.normalization=spectral", "discriminator.iterate_per=forward", "discriminator.scale=learned"],
         ["discriminator.normalization=spectral", "discriminator.exclude=[*s.0*]"],
+        ["discriminator.normalization=spectral", "discriminator.norm_of=map"],
+        ["discriminator.normalization=bjorck", "discriminator.scale=1.5"],
         ["discriminator.normalization=weight"],
         ["discriminator.normalization=weight", "discriminator.scale=learned"],
         *([f"discriminator.normalization={name}"] for name in ("batch", "layer", "instance", "group", "none")),
@@ -71,12 +73,17 @@ AXES: dict[str, list[list[str]]] = {
         ["generator.normalization=spectral"],
         ["generator.normalization=spectral", "generator.iterate_per=forward", "generator.scale=learned"],
         ["generator.normalization=weight", "generator.scale=2.0"],
+        ["generator.normalization=bjorck"],
     ],
 }  # fmt: skip
 """Each choice that decides what a step computes, as overrides; a row of `constraint` is a point of this product."""
 
-VARIANTS = {"discriminator=cnn_author", "discriminator.hidden=output", "generator.first_norm=feature", "generator=cnn_small"}
-"""Second forms of a network that the whole product leaves to the pairwise cover."""
+VARIANTS = {"discriminator=cnn_author", "discriminator.hidden=output", "generator.first_norm=feature", "generator=cnn_small"} | {
+    "discriminator.norm_of=map",
+    "discriminator.normalization=bjorck",
+    "generator.normalization=bjorck",
+}
+"""Second forms of a network or a norm that the whole product leaves to the pairwise cover."""
 
 ASIDE = [
     "device=cpu",
@@ -230,6 +237,14 @@ class Player:
             if kind == "spectral":
                 factor = layer.gamma if scale == "learned" else scale
                 used[f"{name}.weight"] = factor * W / self.sigma(name, iterations=self.options.power_iterations * iterate)
+            elif kind == "bjorck":
+                A = matrix(layer, W / self.sigma(name, iterations=self.options.power_iterations * iterate))
+                for _ in range(15):
+                    A = 1.5 * A - 0.5 * A @ A.T @ A
+                transposed = isinstance(layer, nn.ConvTranspose2d)
+                rows = W.transpose(0, 1) if transposed else W
+                A = A.view(len(rows), *rows.shape[2:], rows.shape[1]).movedim(-1, 1)
+                used[f"{name}.weight"] = float(scale) * (A.transpose(0, 1) if transposed else A)
             elif kind == "weight":
                 rows = matrix(layer, W)  # [out, …]
                 factor = layer.gamma if scale == "learned" else torch.full((len(rows),), float(scale), dtype=W.dtype)
@@ -240,12 +255,30 @@ class Player:
 
     def sigma(self, name: str, *, iterations: int) -> Tensor:
         """u^T W v after power iterations (paper Algorithm 1), u and v constant."""
-        W = matrix(self.layers[name], self.layers[name].weight)
+        layer = self.layers[name]
+        if layer.u.dim() == 3:
+            return self.sigma_of_map(name, layer, iterations=iterations)
+        W = matrix(layer, layer.weight)
         with torch.no_grad():
             for _ in range(iterations):
                 self.v[name] = F.normalize(W.T @ self.u[name], dim=0)
                 self.u[name] = F.normalize(W @ self.v[name], dim=0)
         return self.u[name] @ W @ self.v[name]
+
+    def sigma_of_map(self, name: str, layer: Any, *, iterations: int) -> Tensor:
+        """<u, W v> of a convolution on maps [in, H, W]; its adjoint is the gradient by its input."""
+
+        def convolved(x: Tensor) -> Tensor:
+            run = F.conv_transpose2d if isinstance(layer, nn.ConvTranspose2d) else F.conv2d
+            return run(x[None], layer.weight, None, layer.stride, layer.padding)[0]
+
+        for _ in range(iterations):
+            x = torch.zeros_like(layer.v, requires_grad=True)
+            (v,) = torch.autograd.grad((convolved(x) * self.u[name]).sum(), x)
+            self.v[name] = v / v.norm()
+            u = convolved(self.v[name]).detach()
+            self.u[name] = u / u.norm()
+        return (self.u[name] * convolved(self.v[name])).sum()
 
     def shared(self) -> dict[str, Tensor] | None:
         """Weights for all forwards of this version of the parameters; None where each forward is to iterate."""

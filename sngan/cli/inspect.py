@@ -29,12 +29,12 @@ def table(record: dict[str, Any]) -> str:
     lines = [
         f"{record['checkpoint']}, step {record['step']}",
         "",
-        f"discriminator {record['discriminator']}, normalization {record['normalization']}, regularizer {record['regularizer']}",
+        f"discriminator {record['discriminator']}, {_norm(record)}, regularizer {record['regularizer']}",
         *_rows(record["layers"]),
     ]
     generator = record["generator"]
     if generator:
-        title = f"generator {generator['name']}, normalization {generator['normalization']}, {generator['weights']} weights"
+        title = f"generator {generator['name']}, {_norm(generator)}, {generator['weights']} weights"
         lines += ["", title, *_rows(generator["layers"])]
     lines += [
         "",
@@ -49,6 +49,12 @@ def table(record: dict[str, Any]) -> str:
     if record["plot"]:
         lines += ["", f"singular values: {record['plot']}"]
     return "\n".join(lines)
+
+
+def _norm(network: dict[str, Any]) -> str:
+    """The norm of a network's weights, and of what it is."""
+    is_map = network["norm_of"] == "map"
+    return f"normalization {network['normalization']}" + (" of convolutions as maps" if is_map else "")
 
 
 def _rows(layers: list[dict[str, Any]]) -> list[str]:

@@ -15,12 +15,13 @@ from sngan.data.images import ImageSpec, Source, check_size
 from sngan.errors import UserError
 from sngan.files import check_writable
 from sngan.generators.generator import Generator
-from sngan.inspection.lipschitz import MOST_LABELS, Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
+from sngan.inspection.lipschitz import MOST_LABELS, largest_slope, logits, norm_on_maps, upper_bound
 from sngan.inspection.plot import write_spectra
 from sngan.inspection.request import Inspect
 from sngan.layers.linear_maps import matrix
+from sngan.layers.map_sizes import Maps, map_sizes
 from sngan.layers.normalized import Normalized, bake
-from sngan.layers.singular_values import largest_singular_value, singular_values
+from sngan.layers.singular_values import exact_sigma, largest_singular_value, singular_values
 from sngan.provenance import versions
 from sngan.registry import build
 from sngan.runs.checkpoint import Checkpoint, find, load_discriminator, load_normalized_generator
@@ -33,7 +34,8 @@ def inspect(request: Inspect) -> dict[str, Any]:
 
     `layers`, of D, and `generator.layers`, if G is normalised too, hold for each weight matrix W
 
-        sigma            sigma(W) by power iteration, None if it is not tracked; sigma_exact by decomposition; ratio of the two
+        sigma            sigma(W) by power iteration, None if it is not tracked; sigma_exact by decomposition; ratio of the two; of the
+                         matrix or of the convolution as a map, as `norm_of` says
         used             sigma_1 of the weight that the network runs with, such as W / sigma(W)
         operator_norm    of the layer with this weight as a linear map, None where it is not known (`lipschitz.norm_on_maps`)
         stable_rank      |.|_F^2 / sigma_1^2 of this weight, None where it is zero
@@ -65,6 +67,7 @@ def inspect(request: Inspect) -> dict[str, Any]:
         "step": checkpoint.step,
         "discriminator": config.discriminator.name,
         "normalization": config.discriminator.normalization,
+        "norm_of": config.discriminator.norm_of,
         "regularizer": config.regularizer.name,
         "layers": layers,
         "lipschitz_bound": bound,
@@ -81,6 +84,7 @@ def inspect(request: Inspect) -> dict[str, Any]:
             "name": config.generator.name,
             "weights": request.weights,
             "normalization": config.generator.normalization,
+            "norm_of": config.generator.norm_of,
             "layers": _layers(G, map_sizes(G.network, torch.zeros(2, G.network.z_dim), y)),
         }
     if plot is not None:
@@ -131,7 +135,8 @@ def _layers(module: Normalized[Any], sizes: dict[str, Maps]) -> list[dict[str, A
         used = weights.get(f"{name}.weight", layer.weight)
         if not (layer.weight.isfinite().all() and used.isfinite().all()):
             raise UserError(f"{name}.weight is not finite in this checkpoint, so it has no singular values; look at an earlier one")
-        exact = largest_singular_value(matrix(layer, layer.weight))
+        tracked = module.vectors.weights[name] if name in followed and module.vectors else None
+        exact = float(exact_sigma(tracked)) if tracked else largest_singular_value(matrix(layer, layer.weight))
         sigma = float(followed[name]) if name in followed else None
         values = singular_values(matrix(layer, used))
         records.append(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sngan.data.batches import to_float
-from sngan.layers.linear_maps import TRANSPOSED
+from sngan.layers.map_sizes import Maps
 from sngan.layers.normalized import Normalized
-from sngan.layers.resampling import Resampling3x3
 from sngan.layers.singular_values import largest_singular_value, operator_norm
 from sngan.precision import precision
 
@@ -24,34 +22,6 @@ MOST_LABELS = 10
 
 BATCH = 250
 """Images that D sees at once, and rows of the matrix of pairs that are in memory."""
-
-
-class Maps(NamedTuple):
-    """The sizes of a convolution's maps: `fine` of its input, `coarse` of its output; for a transposed one the other way round."""
-
-    fine: tuple[int, ...]
-    coarse: tuple[int, ...]
-
-
-@torch.no_grad()
-def map_sizes(network: nn.Module, *inputs: Tensor | None) -> dict[str, Maps]:
-    """The sizes, by layer name, of the maps that each convolution sees when the network is run; of several calls the largest."""
-    sizes: dict[str, Maps] = {}
-
-    def note(name: str, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        here = Maps(tuple(args[0].shape[2:]), tuple(output.shape[2:]))
-        if isinstance(layer, TRANSPOSED):
-            here = Maps(here.coarse, here.fine)
-        elif isinstance(layer, Resampling3x3):  # its convolution is at the finer of the two
-            here = Maps(max(here), max(here))
-        sizes[name] = max(sizes.get(name, here), here)
-
-    convolutions = nn.Conv2d | nn.ConvTranspose2d
-    hooks = [m.register_forward_hook(partial(note, name)) for name, m in network.named_modules() if isinstance(m, convolutions)]
-    network(*inputs)
-    for hook in hooks:
-        hook.remove()
-    return sizes
 
 
 def norm_on_maps(layer: nn.Module, weight: Tensor, maps: Maps | None) -> float | None:

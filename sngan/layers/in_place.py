@@ -21,7 +21,17 @@ from torch.nn.utils import parametrize
 from sngan.errors import UserError
 from sngan.layers.batched_power_iteration import Batches
 from sngan.layers.linear_maps import CONVOLUTIONS, Convolution, LinearMap, Matrices
-from sngan.layers.spectral_norm import LAYER_BY_LAYER_ON, Weight, divide, is_transformed, multiply, power_iteration, sigma
+from sngan.layers.spectral_norm import (
+    LAYER_BY_LAYER_ON,
+    Bound,
+    Weight,
+    converge,
+    divide,
+    is_transformed,
+    multiply,
+    power_iteration,
+    sigma,
+)
 from sngan.layers.weights import Found, default_blocks, dimension, refuse_unusable, weights
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -133,15 +143,6 @@ class UnitVector(nn.Module):
     def right_inverse(self, w: Tensor) -> Tensor:
         """w itself."""
         return w
-
-
-class Bound(NamedTuple):
-    """A weight and its singular vectors (`spectral_norm.Weight`), for one computation."""
-
-    W: Tensor
-    u: Tensor
-    v: Tensor
-    map: LinearMap
 
 
 class Version(NamedTuple):
@@ -442,21 +443,6 @@ class _Quotient(torch.autograd.Function):
                 along = along[0]
             gradient = divide(g - multiply(linear_map.outer(W, u, v), along), value)
         return gradient, None, None
-
-
-@torch.no_grad()
-def converge(weight: Weight, tolerance: float, *, most: int, eps: float = 0.0) -> None:
-    """Runs power iterations, in place, until some singular value lies within tolerance * sigma of each sigma, and `most` at most.
-
-    |W^T u - sigma v| bounds the distance from sigma to the nearest singular value.
-    """
-    A = weight.map
-    for _ in range(most):
-        power_iteration(weight, eps)
-        value = A.inner(weight.u, A.forward(weight.W, weight.v)).abs()
-        residual = A.adjoint(weight.W, weight.u) - (value.unsqueeze(-1) if A.blocks > 1 else value) * weight.v
-        if bool((A.inner(residual, residual).abs().sqrt() <= tolerance * value).all()):
-            return
 
 
 def _chosen(module: nn.Module, name: str | None, exclude: Sequence[str]) -> dict[str, Found]:

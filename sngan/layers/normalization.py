@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from sngan import config
 from sngan.errors import UserError
 from sngan.layers.batch_norm import BatchNorm2d
+from sngan.layers.bjorck import Bjorck
+from sngan.layers.map_sizes import input_sizes
 from sngan.layers.normalized import Network, Normalized
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.layers.weight_norm import WeightNorm
@@ -38,8 +40,17 @@ def _groups(channels: int) -> int:
     return max(n for n in range(1, GROUPS + 1) if channels % n == 0 and (channels // n >= 2 or n == 1))
 
 
-def normalized(network: Network, options: config.Network, *, role: Literal["generator", "discriminator"]) -> Normalized[Network]:
-    """`network` with its weights normalised as the options say; a `UserError` names the key, such as `discriminator.exclude`."""
+def normalized(
+    network: Network,
+    options: config.Network,
+    example: tuple[Tensor | None, ...],
+    *,
+    role: Literal["generator", "discriminator"],
+) -> Normalized[Network]:
+    """`network` with its weights normalised as the options say; a `UserError` names the key, such as `discriminator.exclude`.
+
+    `example` are inputs of the network. With `norm_of=map` it is run with them once, for the sizes of its maps.
+    """
     try:
         match options.normalization:
             case "spectral":
@@ -49,7 +60,11 @@ def normalized(network: Network, options: config.Network, *, role: Literal["gene
                     iterate_per=options.iterate_per,
                     scale=options.scale,
                     exclude=options.exclude,
+                    sizes=input_sizes(network, *example) if options.norm_of == "map" else None,
                 )
+            case "bjorck":
+                assert options.scale != "learned", "refused before"
+                return Bjorck(network, power_iterations=options.power_iterations, scale=options.scale, exclude=options.exclude)
             case "weight":
                 return WeightNorm(network, scale=options.scale, exclude=options.exclude)
             case _:

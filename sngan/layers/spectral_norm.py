@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,15 @@ class Weight(Protocol):
         """W as a linear map."""
 
 
+class Bound(NamedTuple):
+    """A weight and its singular vectors, for one computation."""
+
+    W: Tensor
+    u: Tensor
+    v: Tensor
+    map: LinearMap
+
+
 def normalized(weight: Weight, iterations: int) -> Tensor:
     """W_SN = W / sigma(W) after this many power iterations, in the shape of W (paper Algorithm 1)."""
     for _ in range(iterations):
@@ -67,6 +76,21 @@ def sigma(weight: Weight) -> Tensor:
     return value
 
 
+@torch.no_grad()
+def converge(weight: Weight, tolerance: float, *, most: int, eps: float = 0.0) -> None:
+    """Runs power iterations, in place, until some singular value lies within tolerance * sigma of each sigma, and `most` at most.
+
+    |W^T u - sigma v| bounds the distance from sigma to the nearest singular value.
+    """
+    A = weight.map
+    for _ in range(most):
+        power_iteration(weight, eps)
+        value = A.inner(weight.u, A.forward(weight.W, weight.v)).abs()
+        residual = A.adjoint(weight.W, weight.u) - (value.unsqueeze(-1) if A.blocks > 1 else value) * weight.v
+        if bool((A.inner(residual, residual).abs().sqrt() <= tolerance * value).all()):
+            return
+
+
 def divide(W: Tensor, sigma: Tensor) -> Tensor:
     """W / sigma, for a sigma of each of W's blocks if it is [blocks]."""
     # times 1 / sigma: the gradient of a quotient makes three more tensors as large as W and takes 1.7 times as long
@@ -75,10 +99,9 @@ def divide(W: Tensor, sigma: Tensor) -> Tensor:
 
 def multiply(W: Tensor, factor: Tensor) -> Tensor:
     """factor * W, for a factor for each of W's blocks if it is [blocks]."""
-    if factor.dim() == 0:
-        return W * factor
-    blocks: Tensor = W.unflatten(0, (len(factor), -1)) * factor.view(-1, *[1] * W.dim())
-    return blocks.flatten(0, 1)
+    if factor.dim():
+        factor = factor.repeat_interleave(len(W) // len(factor)).view(-1, *[1] * (W.dim() - 1))
+    return W * factor
 
 
 WARMUP_ITERATIONS = 100

@@ -33,7 +33,7 @@ class WeightNorm(Normalized[Network]):
                 raise UserError(f"{parameter} has a row of zeros, so it cannot be normalised; initialise it first")
             if scale == "learned":
                 self.refuse_own(name.removesuffix(f".{attribute}"), layer, _gamma(attribute))
-                layer.register_parameter(_gamma(attribute), nn.Parameter(lengths.detach().flatten().clone()))
+                layer.register_parameter(_gamma(attribute), nn.Parameter(lengths.detach().clone()))
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:
         """scale * W / |rows of W| of each layer, by parameter name; in the parameters' own type, also under autocast."""
@@ -41,8 +41,8 @@ class WeightNorm(Normalized[Network]):
         for parameter in self._normalized.values():
             layer, attribute = self._place(parameter)
             W, lengths = layer.get_parameter(attribute), _lengths(layer, attribute)
-            scale = layer.get_parameter(_gamma(attribute)).view_as(lengths) if self.scale == "learned" else self.scale
-            weights[parameter] = (_split(layer, W) * (scale / lengths)).flatten(0, 1)
+            scale = layer.get_parameter(_gamma(attribute)) if self.scale == "learned" else self.scale
+            weights[parameter] = W * _by_row(layer, W, scale / lengths)
         return weights
 
     def _place(self, parameter: str) -> tuple[nn.Module, str]:
@@ -55,16 +55,23 @@ def _gamma(attribute: str) -> str:
     return "gamma" if attribute == "weight" else f"{attribute}_gamma"
 
 
-def _split(layer: nn.Module, W: Tensor) -> Tensor:
-    """A weight with its groups apart, [groups, in, out, kh, kw] of a transposed convolution; [1, …] of all others."""
-    groups = layer.groups if isinstance(layer, TRANSPOSED) else 1
-    split: Tensor = W.unflatten(0, (groups, -1))
-    return split
+def _groups(layer: nn.Module) -> int:
+    """How many parts of the weight's first dimension have rows of their own: the groups of a transposed convolution, else 1."""
+    return layer.groups if isinstance(layer, TRANSPOSED) else 1
 
 
 def _lengths(layer: nn.Module, attribute: str) -> Tensor:
-    """|w| of each row (the weights of one output), of the shape [1, out, 1, …], for a transposed convolution [groups, 1, out, 1, …]."""
-    W = _split(layer, layer.get_parameter(attribute))
+    """|w| of each row (the weights of one output), [out]."""
+    split: Tensor = layer.get_parameter(attribute).unflatten(0, (_groups(layer), -1))  # [groups, in, out, …] if it is transposed
     kept = (0, 1 + output_dimension(layer))
-    lengths: Tensor = torch.linalg.vector_norm(W, dim=[d for d in range(W.dim()) if d not in kept], keepdim=True)
-    return lengths
+    lengths: Tensor = torch.linalg.vector_norm(split, dim=[d for d in range(split.dim()) if d not in kept])
+    return lengths.flatten()
+
+
+def _by_row(layer: nn.Module, W: Tensor, factor: Tensor) -> Tensor:
+    """A number for each row [out], in a shape that multiplies the weight: [out, 1, …], for a transposed convolution [in, out / groups, 1, …]."""
+    ones = [1] * (W.dim() - 2)
+    if not isinstance(layer, TRANSPOSED):
+        return factor.view(-1, 1, *ones)
+    groups = _groups(layer)
+    return factor.view(groups, 1, -1).expand(groups, len(W) // groups, -1).reshape(*W.shape[:2], *ones)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sngan.config import Config, Network
 from sngan.errors import UserError
 
-FIXES_SCALE = {"spectral", "weight"}
+FIXES_SCALE = {"spectral", "weight", "bjorck"}
 """Norms whose result does not depend on the scale of the weights."""
 
 
@@ -50,16 +50,18 @@ def _of_wasserstein(network: Network) -> str:
 
 def _check_options(network: Network, role: str) -> None:
     """Refuses options of a norm that is not in use: they would do nothing."""
-    iterates, reparametrizes = network.normalization == "spectral", network.normalization in FIXES_SCALE
     given = {
-        "power_iterations": (network.power_iterations, 1, iterates),
-        "iterate_per": (network.iterate_per, "update", iterates),
-        "scale": (network.scale, 1.0, reparametrizes),
-        "exclude": (list(network.exclude), [], reparametrizes),
+        "norm_of": (network.norm_of, "matrix", {"spectral": "spectral norm"}),
+        "iterate_per": (network.iterate_per, "update", {"spectral": "spectral norm"}),
+        "power_iterations": (network.power_iterations, 1, {"spectral": "spectral norm", "bjorck": "bjorck"}),
+        "scale": (network.scale, 1.0, {"spectral": "spectral", "weight": "weight norm", "bjorck": "bjorck"}),
+        "exclude": (list(network.exclude), [], {"spectral": "spectral", "weight": "weight norm", "bjorck": "bjorck"}),
     }
-    for key, (value, neutral, means_something) in given.items():
-        if value != neutral and not means_something:
-            norms = "spectral" if key in ("power_iterations", "iterate_per") else "spectral or weight"
+    for key, (value, neutral, norms) in given.items():
+        if value != neutral and network.normalization not in norms:
             raise UserError(
-                f"{role}.{key}={value} does nothing with {role}.normalization={network.normalization}; it is an option of {norms} norm"
+                f"{role}.{key}={value} does nothing with {role}.normalization={network.normalization}; it is an option of "
+                f"{' or '.join(norms.values())}"
             )
+    if network.normalization == "bjorck" and network.scale == "learned":
+        raise UserError(f"{role}.scale=learned with {role}.normalization=bjorck: give a number, or use normalization=spectral")

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from sngan.config import Component
 from sngan.data.batches import to_float
 from sngan.data.images import ImageSpec
-from sngan.inspection.lipschitz import Maps, largest_slope, logits, map_sizes, norm_on_maps, upper_bound
+from sngan.inspection.lipschitz import largest_slope, logits, norm_on_maps, upper_bound
 from sngan.layers.linear_maps import matrix
+from sngan.layers.map_sizes import Maps, map_sizes
 from sngan.layers.normalization import activation_norm
 from sngan.layers.normalized import Normalized
 from sngan.layers.resampling import PooledConv2d, UpsampledConv2d

@@ -15,9 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from sngan.errors import UserError
 from sngan.layers import in_place
-from sngan.layers.in_place import NormalizedWeight, converge, remove_spectral_norm, spectral_norm
+from sngan.layers.in_place import NormalizedWeight, remove_spectral_norm, spectral_norm
 from sngan.layers.linear_maps import Convolution, Matrices
-from sngan.layers.spectral_norm import SpectralNorm
+from sngan.layers.spectral_norm import SpectralNorm, converge
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "conv1d": lambda: nn.Conv1d(3, 4, 5),

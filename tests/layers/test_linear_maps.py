@@ -5,9 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from sngan.errors import UserError
-from sngan.layers.in_place import Bound, converge
 from sngan.layers.linear_maps import Convolution, LinearMap, Matrices
-from sngan.layers.spectral_norm import sigma
+from sngan.layers.spectral_norm import Bound, converge, sigma
 
 CONVOLUTIONS = {
     "plain": (lambda: nn.Conv2d(3, 4, 3), (5, 6)),

@@ -14,6 +14,8 @@ from sngan.layers.weight_norm import WeightNorm
 from sngan.networks import build_discriminator
 
 # over which of [N, C, H, W] the mean and the variance are taken; for groups, of [N, groups, C / groups, H, W]
+EXAMPLE = (torch.zeros(2, 3, 6, 6),)
+
 AXES = {"batch": (0, 2, 3), "layer": (1, 2, 3), "instance": (2, 3)}
 
 
@@ -62,7 +64,7 @@ def network() -> nn.Module:
 )
 def test_the_config_chooses_the_wrapper(kind: str, wrapper: type) -> None:
     config = options(f"discriminator.normalization={kind}")
-    assert type(normalized(network(), config.discriminator, role="discriminator")) is wrapper
+    assert type(normalized(network(), config.discriminator, EXAMPLE, role="discriminator")) is wrapper
 
 
 def test_options_reach_the_wrapper() -> None:
@@ -71,8 +73,9 @@ def test_options_reach_the_wrapper() -> None:
         "discriminator.exclude=['2']",
         "discriminator.power_iterations=3",
         "discriminator.iterate_per=forward",
+        "discriminator.norm_of=map",
     )
-    D = normalized(network(), config.discriminator, role="discriminator")
+    D = normalized(network(), config.discriminator, EXAMPLE, role="discriminator")
     assert isinstance(D, SpectralNorm)
     assert (D.scale, D.power_iterations, D.iterates_per_forward) == ("learned", 3, True)
     assert D.normalize(update=False).keys() == {"0.weight"}
@@ -82,7 +85,7 @@ def test_options_reach_the_wrapper() -> None:
 def test_scale_and_excluded_layers_reach_either_norm_of_weights(kind: str) -> None:
     config = options(f"discriminator.normalization={kind}", "discriminator.scale=2.5", "discriminator.exclude=['2']")
     plain = network()
-    D = normalized(plain, config.discriminator, role="discriminator")
+    D = normalized(plain, config.discriminator, EXAMPLE, role="discriminator")
     expected = {"spectral": SpectralNorm, "weight": WeightNorm}[kind](plain_copy(plain), scale=2.5, exclude=["2"])
     (weight,), (wanted,) = D.normalize(update=False).values(), expected.normalize(update=False).values()
     assert torch.equal(weight, wanted)
@@ -98,7 +101,7 @@ def plain_copy(layers: nn.Module) -> nn.Module:
 def test_errors_name_the_networks_key() -> None:
     config = options("generator.normalization=spectral", "generator.exclude=[nothing]")
     with pytest.raises(UserError, match=r"generator\.exclude=nothing: no layer has this name"):
-        normalized(network(), config.generator, role="generator")
+        normalized(network(), config.generator, EXAMPLE, role="generator")
 
 
 def test_without_a_norm_the_network_runs_as_it_is() -> None:

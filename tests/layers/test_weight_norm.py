@@ -70,3 +70,18 @@ def test_a_row_of_zeros_is_refused() -> None:
         plain[0].weight[2] = 0.0
     with pytest.raises(UserError, match=r"0\.weight has a row of zeros"):
         WeightNorm(plain)
+
+
+def test_the_rows_of_a_grouped_transposed_convolution_are_those_of_its_groups() -> None:
+    """Output channel j of group g is made from the inputs of this group alone."""
+    layer = nn.ConvTranspose2d(4, 6, 3, groups=2).double()
+    for scale in (1.0, "learned"):
+        layer = nn.ConvTranspose2d(4, 6, 3, groups=2).double()
+        D = WeightNorm(nn.Sequential(layer), scale=scale)
+        if scale == "learned":
+            torch.testing.assert_close(D.normalize(update=False)["0.weight"], layer.weight)
+            nn.init.ones_(layer.gamma)
+        weight = D.normalize(update=True)["0.weight"]
+        for g in range(2):
+            lengths = weight[2 * g : 2 * g + 2].transpose(0, 1).flatten(1).norm(dim=1)
+            torch.testing.assert_close(lengths, torch.ones_like(lengths))
