@@ -134,7 +134,7 @@ def pairwise_cover() -> list[list[str]]:
 def is_refused(words: Sequence[str]) -> bool:
     """Whether the product refuses a game, so quickly that all can be asked; `scripts/directions.py` asks the product itself."""
     given = set(words)
-    fixes_scale = bool(given & {"discriminator.normalization=spectral", "discriminator.normalization=weight"})
+    fixes_scale = bool(given & {f"discriminator.normalization={norm}" for norm in ("spectral", "weight", "bjorck")})
     return (
         ("conditional=true" in given and not {"generator=resnet", "discriminator=resnet"} <= given)
         or (fixes_scale and bool(given & {"weight_clip=0.02", "regularizer=spectral_regularization"}))
@@ -242,8 +242,7 @@ class Player:
                 for _ in range(15):
                     A = 1.5 * A - 0.5 * A @ A.T @ A
                 transposed = isinstance(layer, nn.ConvTranspose2d)
-                rows = W.transpose(0, 1) if transposed else W
-                A = A.view(len(rows), *rows.shape[2:], rows.shape[1]).movedim(-1, 1)
+                A = A.view_as(W.transpose(0, 1) if transposed else W)
                 used[f"{name}.weight"] = float(scale) * (A.transpose(0, 1) if transposed else A)
             elif kind == "weight":
                 rows = matrix(layer, W)  # [out, …]
