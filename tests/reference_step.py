@@ -61,8 +61,6 @@ AXES: dict[str, list[list[str]]] = {
         ["discriminator.normalization=spectral", "discriminator.iterate_per=forward"],
         ["discriminator.normalization=spectral", "discriminator.iterate_per=forward", "discriminator.scale=learned"],
         ["discriminator.normalization=spectral", "discriminator.exclude=[*s.0*]"],
-        ["discriminator.normalization=spectral", "discriminator.norm_of=map"],
-        ["discriminator.normalization=bjorck", "discriminator.scale=1.5"],
         ["discriminator.normalization=weight"],
         ["discriminator.normalization=weight", "discriminator.scale=learned"],
         *([f"discriminator.normalization={name}"] for name in ("batch", "layer", "instance", "group", "none")),
@@ -73,17 +71,12 @@ AXES: dict[str, list[list[str]]] = {
         ["generator.normalization=spectral"],
         ["generator.normalization=spectral", "generator.iterate_per=forward", "generator.scale=learned"],
         ["generator.normalization=weight", "generator.scale=2.0"],
-        ["generator.normalization=bjorck"],
     ],
 }  # fmt: skip
 """Each choice that decides what a step computes, as overrides; a row of `constraint` is a point of this product."""
 
-VARIANTS = {"discriminator=cnn_author", "discriminator.hidden=output", "generator.first_norm=feature", "generator=cnn_small"} | {
-    "discriminator.norm_of=map",
-    "discriminator.normalization=bjorck",
-    "generator.normalization=bjorck",
-}
-"""Second forms of a network or a norm that the whole product leaves to the pairwise cover."""
+VARIANTS = {"discriminator=cnn_author", "discriminator.hidden=output", "generator.first_norm=feature", "generator=cnn_small"}
+"""Second forms of a network that the whole product leaves to the pairwise cover."""
 
 ASIDE = [
     "device=cpu",
@@ -134,7 +127,7 @@ def pairwise_cover() -> list[list[str]]:
 def is_refused(words: Sequence[str]) -> bool:
     """Whether the product refuses a game, so quickly that all can be asked; `scripts/directions.py` asks the product itself."""
     given = set(words)
-    fixes_scale = bool(given & {f"discriminator.normalization={norm}" for norm in ("spectral", "weight", "bjorck")})
+    fixes_scale = bool(given & {"discriminator.normalization=spectral", "discriminator.normalization=weight"})
     return (
         ("conditional=true" in given and not {"generator=resnet", "discriminator=resnet"} <= given)
         or (fixes_scale and bool(given & {"weight_clip=0.02", "regularizer=spectral_regularization"}))

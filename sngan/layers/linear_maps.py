@@ -74,14 +74,14 @@ class Matrices:
 
     def unmatrix(self, M: Tensor, shape: torch.Size) -> Tensor:
         """The inverse of `matrix`, from its numbers to a weight of this shape."""
-        block = [shape[0] // self.blocks, *shape[1:]]
-        out = block.pop(self.dim)
-        if self.channels_last:
-            split = M.reshape(self.blocks, out, *block[1:], *block[:1])
-            split = split.movedim(-1, 2)
-        else:
-            split = M.reshape(self.blocks, out, *block)
-        return split.movedim(1, self.dim + 1).flatten(0, 1)
+        rest = [shape[0] // self.blocks, *shape[1:]]
+        out = rest.pop(self.dim)
+        order = [*rest[1:], rest[0]] if self.channels_last else rest
+        if self.blocks == 1:  # without a dimension of size 1, whose stride would differ from a weight's: some gradients mind
+            split = M.reshape(out, *order)
+            return (split.movedim(-1, 1) if self.channels_last else split).movedim(0, self.dim)
+        split = M.reshape(self.blocks, out, *order)
+        return (split.movedim(-1, 2) if self.channels_last else split).movedim(1, self.dim + 1).flatten(0, 1)
 
     def forward(self, W: Tensor, v: Tensor) -> Tensor:
         """W v, [out]."""

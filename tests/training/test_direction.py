@@ -72,9 +72,38 @@ def test_every_row_of_table_2_goes_where_the_textbook_goes(experiment: str, row:
     check(compared(config, lambda state, batch: train_step(state, game_of(config), batch)))
 
 
+RESNETS = [
+    "generator=resnet", "generator.widths=[8,6,4,4]", "discriminator=resnet", "discriminator.widths=[4,6,6]",
+    "discriminator.downsample=[true,true,false]",
+]  # fmt: skip
+MORE_NORMS = {
+    "map": ["discriminator=dcgan", "discriminator.width=4", "generator=cnn", SMALL[0], "discriminator.norm_of=map"],
+    "map, resampling and a penalty": [*RESNETS, "conditional=true", "discriminator.norm_of=map", "regularizer=gradient_penalty"],
+    "map in both": [
+        "discriminator=cnn", "generator=cnn", *SMALL, "discriminator.norm_of=map", "discriminator.scale=learned",
+        "generator.normalization=spectral", "generator.norm_of=map", "regularizer=r1",
+    ],
+    "bjorck": [*RESNETS, "discriminator.normalization=bjorck", "discriminator.scale=1.5", "loss=bce"],
+    "bjorck and a penalty": [
+        "discriminator=cnn", "generator=cnn", *SMALL, "discriminator.normalization=bjorck", "regularizer=gradient_penalty",
+    ],
+    "bjorck in both": [
+        "discriminator=dcgan", "discriminator.width=4", "generator=cnn", SMALL[0], "discriminator.normalization=bjorck",
+        "discriminator.power_iterations=2", "generator.normalization=bjorck",
+    ],
+}  # fmt: skip
+"""Games of the norms that are not in the paper."""
+
+
+@pytest.mark.parametrize("game", MORE_NORMS)
+def test_norms_beyond_the_paper_go_where_their_formulas_go(game: str) -> None:
+    config = config_of(MORE_NORMS[game])
+    check(compared(config, lambda state, batch: train_step(state, game_of(config), batch)))
+
+
 def test_the_games_show_all_that_can_be_asked_for() -> None:
     """A new loss, network, norm or regulariser is to be given its formula in the reference, and its place among the games."""
-    shown = {word for choices in AXES.values() for choice in choices for word in choice}
+    shown = {word for choices in [*AXES.values(), MORE_NORMS.values()] for choice in choices for word in choice}
     for group in ("generator", "discriminator", "loss", "regularizer"):
         for path in (CONFIGS / group).glob("*.yaml"):
             assert f"{group}={path.stem}" in shown or path.stem in ("dcgan_small",), path  # dcgan with another width
