@@ -11,6 +11,7 @@ import functools
 import warnings
 import weakref
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatch
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -68,6 +69,7 @@ def spectral_norm(
     lists the parameters that stay as they are. With a `name` it is that parameter of `module`.
 
     name, dim           the parameter, and its dimension that counts outputs (by default 1 for transposed convolutions, else 0)
+    eps                 of the length of a vector; of a matrix it is accepted and changes nothing, as a zero weight is refused
     n_power_iterations  for each update of sigma; with `tolerance` instead as many as it takes until a singular value of W lies within
                         tolerance * sigma of sigma (1,000 at most; on a GPU each waits for the device)
     blocks              parts of the first dimension that are matrices of their own: 3 for Q, K and V, `layer.groups` for the groups of a
@@ -104,7 +106,7 @@ def spectral_norm(
         maps[full_name] = _linear_map(full_name, weight, dim=dim, blocks=blocks, norm=norm, size=size)
     bank = Bank()
     for full_name, (layer, attribute, _) in chosen.items():
-        entry = NormalizedWeight(maps[full_name], bank, n_power_iterations, eps, scale, capped, iterate_per, tolerance)
+        entry = NormalizedWeight(maps[full_name], bank, n_power_iterations, scale, capped, iterate_per, tolerance)
         parametrize.register_parametrization(layer, attribute, entry, unsafe=True)  # nothing is run: a map has not met an input yet
         entry.begin(layer.parametrizations[attribute].original)
         _own(type(layer))
@@ -168,14 +170,13 @@ class NormalizedWeight(nn.Module):
         linear_map: LinearMap,
         bank: Bank,
         n_power_iterations: int,
-        eps: float,
         scale: float | Literal["learned"],
         capped: bool,
         iterate_per: Literal["update", "forward"],
         tolerance: float | None,
     ):
         super().__init__()
-        self.map, self.n_power_iterations, self.eps, self.scale, self.capped = linear_map, n_power_iterations, eps, scale, capped
+        self.map, self.n_power_iterations, self.scale, self.capped = linear_map, n_power_iterations, scale, capped
         self.iterate_per, self.tolerance = iterate_per, tolerance
         self._original: weakref.ref[Tensor] | None = None
         self._shared: Version | None = None
@@ -218,7 +219,7 @@ class NormalizedWeight(nn.Module):
         self.register_buffer("_v", v)
         self._shared = None
         if not W.is_meta:
-            converge(self._bound(W), WARMUP_TOLERANCE, most=MOST_WARMUP, eps=self.eps)
+            converge(self._bound(W), WARMUP_TOLERANCE, most=MOST_WARMUP)
 
     def right_inverse(self, W: Tensor) -> Tensor:
         """W itself: what is assigned to the layer's weight is W, and is used as W / sigma."""
@@ -228,13 +229,14 @@ class NormalizedWeight(nn.Module):
         """The normalised form of W; in training mode u and v advance, in place."""
         if not self.is_ready:
             raise UserError("norm=map: this convolution has met no input yet; run the network once, or give size=(H, W)")
-        with torch.autocast(W.device.type, enabled=False):  # arithmetic in W's own type
+        with without_autocast(W):  # arithmetic in W's own type
             if self.training and self._shares(W):
-                self._original = weakref.ref(W)
+                if self.W is not W:
+                    self._original = weakref.ref(W)
                 version = self.bank.version(self)
-                bound = Bound(W, version.u, version.v, version.map)
                 if not self.capped and isinstance(self.map, Matrices):
                     return self._scaled(_Quotient.apply(W, version, self))
+                bound = Bound(W, version.u, version.v, version.map)
             else:
                 bound = self._bound(W)
                 if self.training and not is_transformed():
@@ -251,13 +253,13 @@ class NormalizedWeight(nn.Module):
         return W_SN if scale == 1.0 else scale * W_SN
 
     @torch.no_grad()
-    def iterate(self, bound: Weight) -> None:
-        """One update of sigma: advances u and v in place."""
+    def iterate(self, bound: Weight) -> Tensor:
+        """One update of sigma: advances u and v in place; returns sigma with them."""
         if self.tolerance is not None:
-            converge(bound, self.tolerance, most=MOST_ITERATIONS, eps=self.eps)
-            return
+            return converge(bound, self.tolerance, most=MOST_ITERATIONS)
         for _ in range(self.n_power_iterations):
-            power_iteration(bound, self.eps)
+            value = power_iteration(bound)
+        return value
 
     def _shares(self, W: Tensor) -> bool:
         """Whether forwards with this version of W can share what is computed: it is the parameter, and plain eager mode."""
@@ -304,16 +306,16 @@ class NormalizedWeight(nn.Module):
         bound = self._bound(W.detach())
         earlier = self._shared
         if earlier is None or earlier.numbers != self.numbers():
-            self.iterate(bound)
-        else:
-            # a backward pass went through: fused optimisers, and changes of `W.data`, do not count as changes in place
-            u, v = bound.u.clone(), bound.v.clone()
-            changed = sigma(bound) != earlier.sigma
-            self.iterate(bound)
-            for vector, before in ((bound.u, u), (bound.v, v)):
-                where = changed.view(-1, 1) if changed.dim() else changed
-                vector.copy_(torch.where(where, vector, before))
-        self.keep(sigma(bound))
+            self.keep(self.iterate(bound))
+            return
+        # a backward pass went through: fused optimisers, and changes of `W.data`, do not count as changes in place
+        u, v = bound.u.clone(), bound.v.clone()
+        changed = exactly(bound) != earlier.sigma
+        self.iterate(bound)
+        for vector, before in ((bound.u, u), (bound.v, v)):
+            where = changed.view(-1, 1) if changed.dim() else changed
+            vector.copy_(torch.where(where, vector, before))
+        self.keep(exactly(bound))
 
     def keep(self, value: Tensor, W_SN: Tensor | None = None) -> None:
         """Takes sigma as that of the present version of W, and W / sigma, which is computed if it is not given."""
@@ -354,6 +356,18 @@ class NormalizedWeight(nn.Module):
         parts = ["norm=map"] if isinstance(self.map, Convolution) else []
         parts += [f"blocks={self.map.blocks}"] * (self.map.blocks > 1) + [f"scale={self.scale}"] * (self.scale != 1.0)
         return ", ".join([*parts, *["capped"] * self.capped])
+
+
+def without_autocast(W: Tensor) -> AbstractContextManager[Any]:
+    """Arithmetic in the types of the tensors; no context at all where none is needed, as it takes longer than a small weight."""
+    device = W.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
+def exactly(bound: Weight) -> Tensor:
+    """|W v|, which is u^T W v after a power iteration: to the bit what `power_iteration` returned, if W is what it was."""
+    length = bound.map.length(bound.map.forward(bound.W, bound.v))
+    return length.flatten() if bound.map.blocks > 1 else length
 
 
 class Bank:
@@ -415,7 +429,7 @@ class Bank:
         for weight, W_SN in zip(alike, divided.values(), strict=True):
             W = weight.W
             assert W is not None
-            weight.keep(sigma(weight._bound(W)), W_SN)
+            weight.keep(exactly(weight._bound(W.detach())), W_SN)
         return [weight for weight in stale if not any(weight is other for other in alike)]
 
 
@@ -434,14 +448,22 @@ class _Quotient(torch.autograd.Function):
         W, W_SN = ctx.saved_tensors
         _, u, v, value, _, linear_map = ctx.version
         ctx.weight._is_touched = True  # an update may follow that autograd does not see
-        with torch.autocast(W.device.type, enabled=False):
+        with without_autocast(W):
             if torch.is_grad_enabled():  # a second derivative is wanted, so W / sigma must be a function of W here too
                 value = sigma(Bound(W, u, v, linear_map))
                 W_SN = divide(W, value)
-            along = (g * W_SN).unflatten(0, (linear_map.blocks, -1)).flatten(1).sum(1)  # <g, W / sigma>, [blocks]
+            assert isinstance(linear_map, Matrices)
+            factor = 1.0 / value
+            along = torch.linalg.vecdot(
+                linear_map.matrix(g).flatten(-2), linear_map.matrix(W_SN).flatten(-2)
+            )  # <g, W / sigma>, [blocks]
+            shrunk = linear_map.matrix(multiply(g, factor))
             if linear_map.blocks == 1:
-                along = along[0]
-            gradient = divide(g - multiply(linear_map.outer(W, u, v), along), value)
+                gradient = torch.addr(shrunk, u * (along * factor), v, alpha=-1)
+            else:
+                scaled = u * (along * factor).unsqueeze(-1)
+                gradient = torch.baddbmm(shrunk, scaled.unsqueeze(-1), v.unsqueeze(-2), alpha=-1)
+            gradient = linear_map.unmatrix(gradient, W.shape)
         return gradient, None, None
 
 

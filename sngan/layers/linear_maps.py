@@ -46,8 +46,8 @@ class LinearMap(Protocol):
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """<a, b> of two outputs or of two inputs: a scalar, or [blocks]."""
 
-    def unit(self, x: Tensor, eps: float = 0.0) -> Tensor:
-        """x / |x|, or x / eps where |x| is smaller, for each block."""
+    def length(self, x: Tensor) -> Tensor:
+        """|x| of an output or an input: a number that divides it, for each block."""
 
     def start(self, W: Tensor) -> tuple[Tensor, Tensor]:
         """A random unit u, always the same for a shape, and a v of zeros, like W in type and device."""
@@ -100,15 +100,16 @@ class Matrices:
         product: Tensor = torch.linalg.vecdot(a, b)
         return product
 
-    def unit(self, x: Tensor, eps: float = 0.0) -> Tensor:
-        """x / |x|, for each block."""
-        return x / _at_least(torch.linalg.vector_norm(x, dim=-1, keepdim=True), eps)
+    def length(self, x: Tensor) -> Tensor:
+        """|x|, a scalar or [blocks, 1]."""
+        length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True) if self.blocks > 1 else torch.linalg.vector_norm(x)
+        return length
 
     def start(self, W: Tensor) -> tuple[Tensor, Tensor]:
         """u [out] and v [columns], for each block."""
         M = self.matrix(W)
         u = torch.randn(M.shape[:-1], generator=torch.Generator().manual_seed(0))
-        return self.unit(u).to(M), torch.zeros_like(M[..., 0, :])
+        return (u / self.length(u)).to(M), torch.zeros_like(M[..., 0, :])
 
 
 @dataclass(frozen=True)
@@ -202,20 +203,17 @@ class Convolution:
         """<a, b>, a scalar."""
         return torch.dot(a.flatten(), b.flatten())
 
-    def unit(self, x: Tensor, eps: float = 0.0) -> Tensor:
-        """x / |x|."""
-        return x / _at_least(torch.linalg.vector_norm(x), eps)
+    def length(self, x: Tensor) -> Tensor:
+        """|x|, a scalar."""
+        length: Tensor = torch.linalg.vector_norm(x)
+        return length
 
     def start(self, W: Tensor) -> tuple[Tensor, Tensor]:
         """u [out, H', W'] and v [in, H, W]."""
         v = torch.zeros(self.inputs, *self.size).to(W)
-        out = self.forward(W, v)
-        return self.unit(torch.randn(out.shape, generator=torch.Generator().manual_seed(0))).to(W), v
+        u = torch.randn(self.forward(W, v).shape, generator=torch.Generator().manual_seed(0))
+        return (u / self.length(u)).to(W), v
 
 
 def _product(M: Tensor, x: Tensor) -> Tensor:
     return torch.mv(M, x) if M.dim() == 2 else torch.bmm(M, x.unsqueeze(-1)).squeeze(-1)
-
-
-def _at_least(norm: Tensor, eps: float) -> Tensor:
-    return norm.clamp(min=eps) if eps else norm

@@ -59,11 +59,15 @@ def normalized(weight: Weight, iterations: int) -> Tensor:
 
 
 @torch.no_grad()
-def power_iteration(weight: Weight, eps: float = 0.0) -> None:
-    """v <- W^T u / |W^T u|,  u <- W v / |W v|: updates u and v in place. A length below `eps` is taken for `eps`."""
+def power_iteration(weight: Weight) -> Tensor:
+    """v <- W^T u / |W^T u|,  u <- W v / |W v|: updates u and v in place; returns sigma(W) = u^T W v with them, which is |W v|."""
     A, W, u, v = weight.map, weight.W, weight.u, weight.v
-    v.copy_(A.unit(A.adjoint(W, u), eps))
-    u.copy_(A.unit(A.forward(W, v), eps))
+    t = A.adjoint(W, u)
+    torch.div(t, A.length(t), out=v)
+    t = A.forward(W, v)
+    length = A.length(t)
+    torch.div(t, length, out=u)
+    return length.flatten() if A.blocks > 1 else length
 
 
 def sigma(weight: Weight) -> Tensor:
@@ -77,18 +81,18 @@ def sigma(weight: Weight) -> Tensor:
 
 
 @torch.no_grad()
-def converge(weight: Weight, tolerance: float, *, most: int, eps: float = 0.0) -> None:
+def converge(weight: Weight, tolerance: float, *, most: int) -> Tensor:
     """Runs power iterations, in place, until some singular value lies within tolerance * sigma of each sigma, and `most` at most.
 
-    |W^T u - sigma v| bounds the distance from sigma to the nearest singular value.
+    |W^T u - sigma v| bounds the distance from sigma to the nearest singular value. Returns sigma, a scalar or [blocks].
     """
     A = weight.map
     for _ in range(most):
-        power_iteration(weight, eps)
-        value = A.inner(weight.u, A.forward(weight.W, weight.v)).abs()
+        value = power_iteration(weight)
         residual = A.adjoint(weight.W, weight.u) - (value.unsqueeze(-1) if A.blocks > 1 else value) * weight.v
         if bool((A.inner(residual, residual).abs().sqrt() <= tolerance * value).all()):
-            return
+            break
+    return value
 
 
 def divide(W: Tensor, sigma: Tensor) -> Tensor:

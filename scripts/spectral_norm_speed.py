@@ -1,0 +1,171 @@
+"""What spectral norm costs on the weights of networks that people have, by `sngan.spectral_norm` and by torch's two functions.
+
+    python scripts/spectral_norm_speed.py --out scripts/results/spectral_norm_speed.json
+
+An update is what the norm does in a training step: each weight is used in one forward, or in two as in a GAN's discriminator, a gradient
+comes back to each use, and the weights change. The networks themselves are not run, because they cost the same with every form. One process;
+an update of each form in turn, so that all meet the same moments of the machine; the median of the rounds' ratios counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import datetime
+import json
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm as parametrized
+from torch.nn.utils.spectral_norm import SpectralNorm as OldHook
+
+from sngan import ImageSpec, compose, spectral_norm
+from sngan.benchmark.measures import kernel_calls
+from sngan.layers.weights import weights
+from sngan.networks import build_discriminator
+from sngan.provenance import commit, versions
+
+warnings.simplefilter("ignore")  # torch's older function is to be replaced, and batch norms keep their scales: both are known here
+
+
+class UNet(nn.Module):
+    """A small U-Net as in diffusion: 32 px, widths 64 and 128, attention in the middle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.Conv2d(3, 64, 3, padding=1)
+        self.down = nn.Conv2d(64, 128, 3, stride=2, padding=1)
+        self.attention = nn.MultiheadAttention(128, 4, batch_first=True)
+        self.middle = nn.Conv2d(128, 128, 3, padding=1)
+        self.up = nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1)
+        self.out = nn.Conv2d(128, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.into(x).relu()
+        h = self.down(first).relu()
+        tokens = h.flatten(2).mT
+        h = h + self.attention(tokens, tokens, tokens, need_weights=False)[0].mT.reshape(h.shape)
+        return self.out(torch.cat([first, self.up(self.middle(h).relu()).relu()], dim=1))
+
+
+def discriminator(resolution: int) -> nn.Module:
+    """The paper's ResNet discriminator for this size, without its norm."""
+    config = compose(["experiment=cifar10_resnet", "discriminator.normalization=none"])
+    return build_discriminator(config, ImageSpec(resolution, 3, 0)).network
+
+
+SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "ResNet-18, 8 images of 64 px": (lambda: torchvision.models.resnet18(num_classes=10), (8, 3, 64, 64)),
+    "U-Net with attention, 8 images of 32 px": (UNet, (8, 3, 32, 32)),
+    "ViT-S block, 8 sequences of 196": (
+        lambda: torchvision.models.vision_transformer.EncoderBlock(6, 384, 1536, 0.0, 0.0),
+        (8, 196, 384),
+    ),
+    "D at 32 px, 16 images": (lambda: discriminator(32), (16, 3, 32, 32)),
+    "D at 128 px, 2 images": (lambda: discriminator(128), (2, 3, 128, 128)),
+}
+
+
+def by_torch(network: nn.Module, function: Callable[..., nn.Module]) -> nn.Module:
+    """One of torch's functions on each weight that ours finds; attention's Q, K and V are one matrix there."""
+    for layer, attribute, _ in weights(network).values():
+        function(layer, attribute)
+    return network
+
+
+FORMS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "ours": spectral_norm,
+    "parametrizations": lambda network: by_torch(network, parametrized),
+    "hooks": lambda network: by_torch(network, nn.utils.spectral_norm),
+    "ours, norm=map": lambda network: spectral_norm(network, norm="map"),
+}
+
+
+def update_of(network: nn.Module, shape: tuple[int, ...], forwards: int) -> Callable[[], None]:
+    """An update of the normalised weights, without the network's own work."""
+    network(torch.randn(shape))  # a convolution's map meets its size
+    places = [(module, name) for module in network.modules() for name in normalized_names(module)]
+    parameters = [p for p in network.parameters() if p.dim() > 1]
+    with torch.no_grad():
+        gradients = [torch.randn_like(getattr(*place)) for place in places]
+
+    def update() -> None:
+        used = []
+        for _ in range(forwards):
+            for module in network.modules():  # torch's older function computes in a hook before the forward
+                for hook in module._forward_pre_hooks.values():
+                    if isinstance(hook, OldHook):
+                        hook(module, None)
+            used += [getattr(*place) for place in places]
+        torch.autograd.backward(used, gradients * forwards)
+        with torch.no_grad():
+            torch._foreach_mul_(parameters, 1.0)
+        for p in parameters:
+            p.grad = None
+
+    return update
+
+
+def normalized_names(module: nn.Module) -> list[str]:
+    """A module's weights that are computed from others."""
+    by_hooks = [hook.name for hook in module._forward_pre_hooks.values() if isinstance(hook, OldHook)]
+    return [*by_hooks, *(module.parametrizations if parametrize.is_parametrized(module) else ())]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", default="", help="shapes whose name has this in it")
+    parser.add_argument("--out", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    record = {
+        "command": "python scripts/spectral_norm_speed.py",
+        "protocol": f"updates in turn, {options.rounds} rounds after one to warm up, float32, eager, {torch.get_num_threads()} threads",
+        "shapes": {name: measured(name, options.rounds) for name in SHAPES if options.only in name},
+        "load": os.getloadavg(),
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+        "versions": versions(),
+    }
+    if options.out:
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def measured(name: str, rounds: int) -> dict[str, Any]:
+    """For one and two forwards: median milliseconds of an update, torch's time over ours in the median round, and operations."""
+    make, shape = SHAPES[name]
+    torch.manual_seed(0)
+    plain = make()
+    found: dict[str, Any] = {"weights": len(weights(plain)), "numbers": sum(p.numel() for p in plain.parameters() if p.dim() > 1)}
+    for forwards in (1, 2):
+        updates = {form: update_of(norm(copy.deepcopy(plain)), shape, forwards) for form, norm in FORMS.items()}
+        times: dict[str, list[float]] = {form: [] for form in FORMS}
+        for i in range(rounds + 1):
+            for form, update in updates.items():
+                start = time.perf_counter()
+                update()
+                if i:
+                    times[form].append(1000 * (time.perf_counter() - start))
+        found[f"forwards={forwards}"] = {
+            "ms": {form: round(statistics.median(values), 2) for form, values in times.items()},
+            "times_ours": {
+                form: round(statistics.median(b / a for a, b in zip(times["ours"], values, strict=True)), 2)
+                for form, values in times.items()
+            },
+            "operations": {form: kernel_calls(update, torch.device("cpu"), compiled=False) for form, update in updates.items()},
+        }
+    print(name, found, flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()
