@@ -14,7 +14,7 @@ from sngan import devices, distributed
 from sngan.config import Config, due
 from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
-from sngan.errors import DivergedError, UserError
+from sngan.errors import DivergedError, UserError, naming_memory
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
 from sngan.layers.batch_norm import takes_groups
@@ -31,7 +31,7 @@ from sngan.training.agreement import check_ranks
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
 from sngan.training.log import describe
-from sngan.training.memory import check_memory, free_on, naming_memory, need_of
+from sngan.training.memory import check_memory, does_not_fit, free_on, need_of
 from sngan.training.recorder import Recorder
 from sngan.training.schedule import learning_rate, set_learning_rate
 from sngan.training.step import Game
@@ -56,7 +56,10 @@ def train(config: Config) -> dict[str, Scores]:
             return _already(config, result)
         with stop.at_once():
             prepared = _prepare(config, device, opened, stop)
-        return _train(config, *prepared, stop)
+        with naming_memory(
+            f"{device} has no memory for samples or scores beside the training; give sample_every=0 or protocol=none"
+        ):
+            return _train(config, *prepared, stop)
 
 
 def _already(config: Config, result: Result) -> dict[str, Scores]:
@@ -179,7 +182,7 @@ def _train_on(
         lr = learning_rate(state.step, config.steps, config.optimizer)
         for optimizer in (state.G_optimizer, state.D_optimizer):
             set_learning_rate(optimizer, lr)
-        with precision(config.precision, inputs.device), naming_memory(config, inputs.device):
+        with precision(config.precision, inputs.device), naming_memory(does_not_fit(config, inputs.device)):
             stats = step(inputs(state.step))
         state.step += 1
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -71,18 +70,12 @@ def need_of(
     return Need(5 * numbers[0] + 4 * numbers[1], images + max(2 * n * of_D, m * (of_G + of_D)))
 
 
-@contextmanager
-def naming_memory(config: Config, device: torch.device) -> Iterator[None]:
-    """Gives `UserError` for a step that runs out of memory."""
-    try:
-        yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's is known by its text
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        raise UserError(
-            f"batch={config.batch}, g_batch={config.g_batch}: a training step does not fit into the memory of {device}; "
-            f"try batch={config.batch // 2} g_batch={config.g_batch // 2}, or precision=bf16"
-        ) from None
+def does_not_fit(config: Config, device: torch.device) -> str:
+    """The message for a step that runs out of memory."""
+    return (
+        f"batch={config.batch}, g_batch={config.g_batch}: a training step does not fit into the memory of {device}; "
+        f"try batch={config.batch // 2} g_batch={config.g_batch // 2}, or precision=bf16"
+    )
 
 
 def free_on(device: torch.device) -> int | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conftest import TINY
+from conftest import TINY, little_memory
 from sngan import Config, UserError, build, compose, train
 from sngan.data.images import ImageSpec
 from sngan.networks import build_networks
@@ -88,13 +86,10 @@ def test_a_step_that_does_not_fit_names_the_batch_that_may() -> None:
 
 
 def test_running_out_of_memory_is_told_in_a_line(tiny: Callable[..., Config]) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + 300_000_000, limits[1]))
-    try:
-        with pytest.raises(
+    with (
+        little_memory(300_000_000),
+        pytest.raises(
             UserError, match=r"^batch=4096, g_batch=8: a training step does not fit into the memory of cpu; try batch=2048"
-        ):
-            train(tiny("run_dir=run", "batch=4096", "data.n_train=4096", "protocol=none", "sample_every=0"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+        ),
+    ):
+        train(tiny("run_dir=run", "batch=4096", "data.n_train=4096", "protocol=none", "sample_every=0"))
