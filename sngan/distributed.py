@@ -118,12 +118,13 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def share(batch: int, key: str) -> int:
-    """This rank's part of a batch that is a sum over ranks; `UserError` names the key when it cannot be split evenly."""
-    if batch % world_size():
-        raise UserError(
-            f"{key}={batch} cannot be split over {world_size()} ranks; use a multiple of {world_size()} ({key} is the sum over ranks)"
-        )
+def share(batch: int, key: str, *, accumulate: int = 1) -> int:
+    """This rank's part of a batch that is a sum over ranks; `UserError` names the key when it, or its micro-batches, cannot be split evenly."""
+    n = world_size() * accumulate
+    if batch % n:
+        counts = {"ranks": world_size(), f"micro-batches (accumulate={accumulate})": accumulate}
+        over = " of ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
+        raise UserError(f"{key}={batch} cannot be split over {over}; use a multiple of {n} ({key} is the sum over ranks)")
     return batch // world_size()
 
 

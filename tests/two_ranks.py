@@ -82,6 +82,11 @@ if __name__ == "__main__":
             refused = ""
         except UserError as error:
             refused = str(error)
+        try:
+            distributed.share(6, "batch", accumulate=2)
+            refused_parts = ""
+        except UserError as error:
+            refused_parts = str(error)
         states, z, reals = watch()
         train(compose([*TINY, "run_dir=run", "evaluate_every=3"]))
         weights = [p.detach().flatten().double() for network in (states[-1].G, states[-1].D) for p in network.parameters()]
@@ -101,6 +106,7 @@ if __name__ == "__main__":
             "any": distributed.any_rank(rank == 1),
             "first": distributed.from_first_rank(f"from {rank}"),
             "refused": refused,
+            "refused_parts": refused_parts,
             "weights": [w.sum().item() for w in weights],
             "latents": z[0].flatten()[:5].tolist(),
             "reals": reals[0].flatten()[:5].tolist(),

@@ -90,7 +90,8 @@ def recalibrated(G: Generator, *, batches: int, batch: int, seed: int) -> Genera
 def prepared(G: Generator, config: Config, weights: Literal["ema", "raw"]) -> tuple[Generator, str]:
     """G as it is scored and shown, with recalibrated batch norm for averaged weights, and the name of its statistics (`batch_norm`)."""
     if weights == "ema":
-        G = recalibrated(G, batches=config.ema.recalibrate, batch=config.g_batch, seed=config.seed)
+        n = config.ema.recalibrate * config.accumulate
+        G = recalibrated(G, batches=n, batch=config.g_micro_batch, seed=config.seed)
     return G.eval(), batch_norm(config, weights)
 
 
@@ -98,4 +99,4 @@ def batch_norm(config: Config, weights: Literal["ema", "raw"]) -> str:
     """The name in records of the batch-norm statistics that `prepared` gives."""
     if weights == "raw" or not config.ema.recalibrate:
         return "running statistics"
-    return f"recalibrated over {config.ema.recalibrate} batches of {config.g_batch}"
+    return f"recalibrated over {config.ema.recalibrate * config.accumulate} batches of {config.g_micro_batch}"

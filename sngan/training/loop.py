@@ -78,7 +78,7 @@ def _prepare(
 
     # What is known without reading an image
     for key in ("batch", "g_batch"):
-        distributed.share(getattr(config, key), key)
+        distributed.share(getattr(config, key), key, accumulate=config.accumulate)
     if config.on_nan == "rollback" and distributed.world_size() > 1:
         raise UserError("on_nan=rollback is for one process; give on_nan=stop, after which the same command goes on")
     source: Source = build("data", config.data)
@@ -92,6 +92,7 @@ def _prepare(
         weight_clip=config.weight_clip,
         ema_decay=config.ema.decay,
         sync_batch_norm=config.sync_batch_norm,
+        accumulate=config.accumulate,
     )
     how = engine.choose(config, device)
     G, D = build_networks(config, spec)
@@ -104,7 +105,7 @@ def _prepare(
     free = free_on(device)
     if free is not None:
         n, m = distributed.share(config.batch, "batch"), distributed.share(config.g_batch, "g_batch")
-        check_memory(need_of(config, G, D, spec, device, n=n, m=m), free, batch=config.batch, g_batch=config.g_batch, device=device)
+        check_memory(need_of(config, G, D, spec, device, n=n, m=m), free, config, device, n=n, m=m)
     for key, protocol in (("protocol", config.protocol), ("quick", config.quick)):
         if protocol:
             check_protocol(protocol, n_available=source.count(protocol.reference), key=key)
@@ -165,6 +166,7 @@ def _train_on(
     config: Config, state: TrainState, step: engine.Engine, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
 ) -> None:
     """Trains, and does what is due between two steps. What is due after a step is done before the next, also when a run continues there."""
+    too_large = does_not_fit(config, inputs.device, n=inputs.n, m=inputs.m)
     while True:
         if state.step > 0 and (due(state.step, config.save_every) or due(state.step, config.evaluate_every)):
             check_ranks(state, sync_batch_norm=config.sync_batch_norm)
@@ -182,7 +184,7 @@ def _train_on(
         lr = learning_rate(state.step, config.steps, config.optimizer)
         for optimizer in (state.G_optimizer, state.D_optimizer):
             set_learning_rate(optimizer, lr)
-        with precision(config.precision, inputs.device), naming_memory(does_not_fit(config, inputs.device)):
+        with precision(config.precision, inputs.device), naming_memory(too_large):
             stats = step(inputs(state.step))
         state.step += 1
 

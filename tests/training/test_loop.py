@@ -114,7 +114,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tiny: Tiny, monkeypa
     [
         ("optimizer.decay=linear",),
         ("data.resident_mb=0",),
-        ("data.flip=true", "precision=bf16"),
+        ("data.flip=true", "precision=bf16", "accumulate=2"),
         ("generator.normalization=spectral", "discriminator.scale=learned", "discriminator.iterate_per=forward"),
         ("discriminator.normalization=none", "regularizer=spectral_regularization", "generator.normalization=weight"),
         ("discriminator.normalization=batch", "weight_clip=0.01"),
