@@ -28,7 +28,7 @@ from reference_step import (
     together,
     watched,
 )
-from two_ranks_step import ends, played
+from several_ranks_step import ends, played
 
 from sngan import Config, compose, registry
 from sngan.config import DiscriminatorNetwork, GeneratorNetwork
@@ -214,22 +214,29 @@ class Ranks(NamedTuple):
     configs: dict[str, Config]
     folder: Path
 
+    n: int
+
     def ends(self, name: str) -> list[dict[str, Any]]:
-        return [torch.load(self.folder / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+        return [torch.load(self.folder / f"{name}-{rank}.pt", weights_only=True) for rank in range(self.n)]
 
 
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
-    """What two real processes over gloo, each with half of the images, have at the end of each game."""
-    folder, here = tmp_path_factory.mktemp("ranks"), Path(__file__).parents[1]
-    configs = {name: config_of(words) for name, words in (FEW | ONE_BATCH | ACCUMULATED).items()}
+def ranks(n: int, games: dict[str, list[str]], folder: Path) -> Ranks:
+    """What so many real processes over gloo, each with its part of the images, have at the end of each game."""
+    here = Path(__file__).parents[1]
+    configs = {name: config_of(words) for name, words in games.items()}
     values = {name: config.model_dump(mode="json") for name, config in configs.items()}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(here / "two_ranks_step.py")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, f"--nproc-per-node={n}", str(here / "several_ranks_step.py")]
     paths = os.pathsep.join([str(here), str(here.parent)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, json.dumps(values)], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return Ranks(configs, folder)
+    return Ranks(configs, folder, n)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
+    return ranks(2, FEW | ONE_BATCH | ACCUMULATED, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -250,15 +257,26 @@ def test_two_ranks_go_where_the_textbook_goes_on_the_batches_of_both(name: str, 
 
 @pytest.mark.parametrize("name", ONE_BATCH | ACCUMULATED)
 def test_two_ranks_are_one_rank_on_the_batches_of_both(name: str, two_ranks: Ranks) -> None:
+    check_one_batch(two_ranks, name)
+
+
+def check_one_batch(ran: Ranks, name: str) -> None:
     """With synchronised batch norm: each loss, penalty and mean logit of each step, and u, v, running statistics, moments, and weights.
 
     Where a gradient is nothing but rounding, that of a bias before batch norm say, Adam makes 1e-9 of it.
     """
-    config = two_ranks.configs[name]
-    k = config.accumulate
-    ranks = [[apart(inputs(config, i, rank=rank), k) for rank in (0, 1)] for i in range(reference_step.STEPS)]
-    batches = [together([part for parts in zip(*of_step, strict=True) for part in parts]) for of_step in ranks]
+    config = ran.configs[name]
+    given = [[apart(inputs(config, i, rank=rank), config.accumulate) for rank in range(ran.n)] for i in range(reference_step.STEPS)]
+    batches = [together([part for parts in zip(*of_step, strict=True) for part in parts]) for of_step in given]
     expected = played(config, batches)
-    first, second = two_ranks.ends(name)
-    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    first, *others = ran.ends(name)
+    for other in others:
+        torch.testing.assert_close(first, other, rtol=0, atol=0)
     torch.testing.assert_close(first, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_three_ranks_are_one_rank_on_the_batches_of_all(tmp_path: Path) -> None:
+    """A game with a penalty, and one with projection."""
+    ran = ranks(3, {name: [*FEW[name], "sync_batch_norm=true"] for name in ("wgan_gp", "conditional")}, tmp_path)
+    for name in ran.configs:
+        check_one_batch(ran, name)
