@@ -130,8 +130,8 @@ def _prepare(
     if run:
         run.check_space(checkpoint.size_of(state))
     start = distributed.from_first_rank(run.checkpoint.path if run and run.checkpoint else None)
-    if start:
-        checkpoint.restore(state, checkpoint.open_checkpoint(start))
+    if start:  # the first rank has compared the files' hashes
+        checkpoint.restore(state, run.checkpoint if run and run.checkpoint else checkpoint.open_checkpoint(start))
     ranks = {"rank": distributed.rank(), "world": distributed.world_size()}
     batches = Batches(
         images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks

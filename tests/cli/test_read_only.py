@@ -56,6 +56,7 @@ def folder() -> Iterator[Path]:
         (["sample", "run=run", "n=2", "mode=interpolate", "out=walk.gif"], "out=walk.gif cannot be written (Permission denied)"),
         (["evaluate", "run=run", "protocol=quick"], "run/metrics.jsonl, where the score is recorded, cannot be written (Permission denied)"),
         (["inspect", "run=run"], "cannot be written (Permission denied); give another plot=FILE, or plot=none"),
+        (["benchmark", *GAME, "variants=[textbook]", "rounds=1", "out=speed.json"], "out=speed.json cannot be written (Permission denied)"),
         (["report", "run"], "out=run/report.html cannot be written (Permission denied); give another out=FILE"),
     ],
     ids=lambda value: " ".join(word for word in value if word not in GAME) if isinstance(value, list) else "",
