@@ -121,10 +121,12 @@ def wait_for_all() -> None:
 def share(batch: int, key: str, *, accumulate: int = 1) -> int:
     """This rank's part of a batch that is a sum over ranks; `UserError` names the key when it, or its micro-batches, cannot be split evenly."""
     n = world_size() * accumulate
-    if batch % n:
+    least = 2 * n if accumulate > 1 else n  # batch norm of features takes no micro-batch of one
+    if batch % n or batch < least:
         counts = {"ranks": world_size(), f"micro-batches (accumulate={accumulate})": accumulate}
         over = " of ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
-        raise UserError(f"{key}={batch} cannot be split over {over}; use a multiple of {n} ({key} is the sum over ranks)")
+        usable = f"use a multiple of {n}" + (f" from {least} on" if accumulate > 1 else "")
+        raise UserError(f"{key}={batch} cannot be split over {over}; {usable} ({key} is the sum over ranks)")
     return batch // world_size()
 
 

@@ -59,9 +59,7 @@ def test_all_ranks_stop_at_the_same_step_when_one_is_asked(run_of_two: tuple[Pat
 def test_a_batch_that_cannot_be_split_is_refused(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
     expected = "batch=5 cannot be split over 2 ranks; use a multiple of 2 (batch is the sum over ranks)"
     assert all(said["refused"] == expected for said in run_of_two[1])
-    expected = (
-        "batch=6 cannot be split over 2 ranks of 2 micro-batches (accumulate=2); use a multiple of 4 (batch is the sum over ranks)"
-    )
+    expected = "batch=6 cannot be split over 2 ranks of 2 micro-batches (accumulate=2); use a multiple of 4 from 8 on (batch is the sum over ranks)"
     assert all(said["refused_parts"] == expected for said in run_of_two[1])
 
 

@@ -93,7 +93,7 @@ def _splits(config: Config, n: int, m: int) -> list[int]:
     """The larger values of `accumulate` that split n images and m latents."""
     if "forward" in (config.generator.iterate_per, config.discriminator.iterate_per):
         return []
-    return [k for k in range(config.accumulate + 1, min(n, m) + 1) if n % k == m % k == 0]
+    return [k for k in range(config.accumulate + 1, min(n, m) // 2 + 1) if n % k == m % k == 0]
 
 
 def free_on(device: torch.device) -> int | None:
