@@ -15,11 +15,11 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
+from record_head import head
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -28,9 +28,7 @@ from reference_step import ASIDE, AXES, compared, every_game, flat, game_of  # n
 
 from sngan import Config, compose  # noqa: E402
 from sngan.config import parse  # noqa: E402
-from sngan.devices import describe  # noqa: E402
 from sngan.files import read_json, write_json  # noqa: E402
-from sngan.provenance import commit, versions  # noqa: E402
 from sngan.training.combinations import check_combination  # noqa: E402
 from sngan.training.step import train_step  # noqa: E402
 
@@ -99,13 +97,11 @@ def directions(config: Config, first: int = 0) -> Sequence[Any]:
 def about(n: int) -> dict[str, Any]:
     """What the record says of itself."""
     return {
-        "what": "three steps in float64, eager: the least cosine, the largest relative difference of lengths, the largest error of all tensors",
+        **head(
+            "directions.py",
+            "three steps in float64, eager: the least cosine, the largest relative difference of lengths, the largest error of all tensors",
+        ),
         "games": n,
-        "date": date.today().isoformat(),
-        "device": describe(torch.device("cpu")),
-        "versions": versions(),
-        "commit": commit(),
-        "command": "python scripts/directions.py",
     }
 
 

@@ -27,17 +27,15 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from record_head import head
 
 from sngan import Config, compose, train
-from sngan.devices import describe
 from sngan.files import read_json, read_lines, write_json
-from sngan.provenance import commit, versions
 from sngan.signals import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,12 +69,7 @@ def main() -> int:
 
     draw = random.Random(args.seed)
     record: dict[str, Any] = {
-        "what": "runs killed by SIGKILL, gone on with and ended, compared with runs that never were",
-        "date": date.today().isoformat(),
-        "device": describe(torch.device("cpu")),
-        "versions": versions(),
-        "commit": commit(),
-        "command": "python scripts/kills.py",
+        **head("kills.py", "runs killed by SIGKILL, gone on with and ended, compared with runs that never were"),
         "seed": args.seed,
         "runs": 0,
         "kills": {},

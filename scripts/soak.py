@@ -17,15 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
+from record_head import head
 
-from sngan.devices import describe
 from sngan.files import read_lines, write_json
-from sngan.provenance import commit, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 SHRUNK = [
@@ -56,12 +53,10 @@ def main() -> int:
         for name in ("samples", "checkpoints"):
             sizes[name] = sum(path.stat().st_size for path in (run / name).rglob("*") if path.is_file())
         record: dict[str, Any] = {
-            "what": "a run of tiny steps on one thread; medians of steps a second, the largest resident set so far, bytes of files",
-            "date": date.today().isoformat(),
-            "device": describe(torch.device("cpu")),
-            "versions": versions(),
-            "commit": commit(),
-            "command": "python scripts/soak.py",
+            **head(
+                "soak.py",
+                "a run of tiny steps on one thread; medians of steps a second, the largest resident set so far, bytes of files",
+            ),
             "steps": args.steps,
             "log_lines": len(lines),
             "steps_per_s": {f"to {2 * WINDOW}": statistics.median(early), f"to {args.steps}": statistics.median(late)},

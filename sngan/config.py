@@ -191,9 +191,17 @@ class Config(Section):
     seed: Seed
     steps: Annotated[int, Field(gt=0, lt=2**53)]
     batch: Batch
-    """Real images, and as many fakes, per discriminator update; the sum over ranks."""
+    """Real images, and as many fakes, per discriminator update; the sum over ranks and micro-batches."""
     g_batch: Batch
-    """Latents per generator update; the sum over ranks."""
+    """Latents per generator update; the sum over ranks and micro-batches."""
+    accumulate: Annotated[int, Field(ge=1, le=1024)]
+    """Micro-batches into which each rank splits its part of a batch; their gradients are averaged, and their batch statistics are their own."""
+
+    @property
+    def g_micro_batch(self) -> int:
+        """Latents of a micro-batch of all ranks."""
+        return self.g_batch // self.accumulate
+
     d_steps: Annotated[int, Field(gt=0, le=1000)]
     conditional: bool
     sync_batch_norm: bool

@@ -118,12 +118,15 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def share(batch: int, key: str) -> int:
-    """This rank's part of a batch that is a sum over ranks; `UserError` names the key when it cannot be split evenly."""
-    if batch % world_size():
-        raise UserError(
-            f"{key}={batch} cannot be split over {world_size()} ranks; use a multiple of {world_size()} ({key} is the sum over ranks)"
-        )
+def share(batch: int, key: str, *, accumulate: int = 1) -> int:
+    """This rank's part of a batch that is a sum over ranks; `UserError` names the key when it, or its micro-batches, cannot be split evenly."""
+    n = world_size() * accumulate
+    least = 2 * n if accumulate > 1 else n  # batch norm of features takes no micro-batch of one
+    if batch % n or batch < least:
+        counts = {"ranks": world_size(), f"micro-batches (accumulate={accumulate})": accumulate}
+        over = " of ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
+        usable = f"use a multiple of {n}" + (f" from {least} on" if accumulate > 1 else "")
+        raise UserError(f"{key}={batch} cannot be split over {over}; {usable} ({key} is the sum over ranks)")
     return batch // world_size()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from errno import ENOMEM
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +36,25 @@ class DamagedError(UserError):
 
 class DivergedError(UserError):
     """A loss or a weight became NaN or infinite."""
+
+
+@contextmanager
+def naming_memory(message: str) -> Iterator[None]:
+    """Gives `UserError` with this message for a block that runs out of memory, the computer's or the GPU's."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _of_memory(error):
+            raise
+        raise UserError(message) from None
+
+
+def _of_memory(error: Exception) -> bool:
+    """Torch has a class for a GPU's memory alone, whose name is told here because torch takes seconds to import."""
+    if isinstance(error, RuntimeError):
+        said = ("can't allocate memory", "bad_alloc", "Cannot allocate memory")
+        return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == ENOMEM)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ on a CPU, while a GPU refuses it; one of another shape would be read and written
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,9 @@ from sngan import distributed
 from sngan.config import Optimizer
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+Objective = Callable[[], tuple[Tensor, dict[str, Tensor]]]
+"""Computes what a network minimises on a part of a batch, a scalar, and statistics of it, which are scalars, too."""
 
 
 def adam(network: nn.Module, options: Optimizer, device: torch.device) -> torch.optim.Adam:
@@ -31,18 +34,32 @@ def trained(network: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def descend(objective: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, *, stats: Sequence[Tensor] = ()) -> None:
-    """One optimiser step of `network` on the gradient of `objective`, averaged over ranks; nothing else gets a gradient.
+def descend(objectives: Sequence[Objective], network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """One optimiser step of `network` on the gradient of the mean of the objectives and over ranks; nothing else gets a gradient.
 
-    `stats`, tensors without a graph, are averaged over ranks in place, in the same message.
+    Each objective is computed when its turn comes, and its graph is gone before the next. Returns the statistics, averaged likewise, over
+    ranks in the same message as the gradients.
     """
     parameters = trained(network)
-    gradients = torch.autograd.grad(objective, parameters)
-    distributed.average([*gradients, *stats])
+    gradients, stats = _gradients(objectives[0], parameters)
+    for objective in objectives[1:]:
+        more, said = _gradients(objective, parameters)
+        gradients = torch._foreach_add(gradients, more)  # not in place: a gradient may be a view
+        stats = {name: value + said[name] for name, value in stats.items()}
+    if len(objectives) > 1:
+        gradients = torch._foreach_div(gradients, len(objectives))
+        stats = {name: value / len(objectives) for name, value in stats.items()}
+    distributed.average([*gradients, *stats.values()])
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = laid_out_as(parameter, gradient)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+    return stats
+
+
+def _gradients(objective: Objective, parameters: list[nn.Parameter]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    value, stats = objective()
+    return torch.autograd.grad(value, parameters), {name: stat.detach() for name, stat in stats.items()}
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, Any]]) -> None:

@@ -83,6 +83,18 @@ def full_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@contextmanager
+def little_memory(size: int) -> Iterator[None]:
+    """Within it this process gets no more than so many further bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
 def events(run: Path) -> Any:
     """All TensorBoard events of a run, as TensorBoard keeps them."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

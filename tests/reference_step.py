@@ -171,6 +171,13 @@ def together(ranks: Sequence[Inputs]) -> Inputs:
     return Inputs(*(None if part[0] is None else torch.cat(part, dim=0 if i in of_G else 1) for i, part in parts))
 
 
+def apart(batch: Inputs, n: int) -> list[Inputs]:
+    """A batch in n parts, which `together` makes one again."""
+    of_G = [Inputs._fields.index(name) for name in ("z_G", "y_G")]
+    split = [[None] * n if t is None else t.chunk(n, dim=0 if i in of_G else 1) for i, t in enumerate(batch)]
+    return [Inputs(*part) for part in zip(*split, strict=True)]
+
+
 def state_of(config: Config, dtype: torch.dtype) -> TrainState:
     """The product's, before the first step."""
     G, D = build_networks(config, spec(config))
@@ -397,7 +404,9 @@ def compared(
 def game_of(config: Config) -> Game:
     """The product's."""
     regularizer = build("regularizer", config.regularizer)
-    return Game(build("loss", config.loss), regularizer, config.weight_clip, config.ema.decay, config.sync_batch_norm)
+    return Game(
+        build("loss", config.loss), regularizer, config.weight_clip, config.ema.decay, config.sync_batch_norm, config.accumulate
+    )
 
 
 def watched(state: TrainState) -> dict[str, Tensor]:

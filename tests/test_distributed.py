@@ -18,6 +18,7 @@ from sngan import distributed
 from sngan.__main__ import main
 from sngan.files import read_json
 from sngan.runs.checkpoint import latest, open_checkpoint
+from sngan.training import engine
 
 
 def torchrun(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -58,6 +59,14 @@ def test_all_ranks_stop_at_the_same_step_when_one_is_asked(run_of_two: tuple[Pat
 def test_a_batch_that_cannot_be_split_is_refused(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
     expected = "batch=5 cannot be split over 2 ranks; use a multiple of 2 (batch is the sum over ranks)"
     assert all(said["refused"] == expected for said in run_of_two[1])
+    expected = "batch=6 cannot be split over 2 ranks of 2 micro-batches (accumulate=2); use a multiple of 4 from 8 on (batch is the sum over ranks)"
+    assert all(said["refused_parts"] == expected for said in run_of_two[1])
+
+
+@pytest.mark.skipif(engine.why_not("compile", torch.device("cpu")) is not None, reason="needs a C++ compiler")
+def test_synchronised_batch_norm_is_not_compiled(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
+    expected = "engine=compile: sync_batch_norm waits for other ranks inside the networks, which is not compiled; use engine=eager, or auto"
+    assert all(str(said["not_compiled"]).startswith(expected) for said in run_of_two[1])
 
 
 def test_ranks_see_different_images_and_latents_and_end_with_the_same_weights(

@@ -43,7 +43,7 @@ def directions() -> list[Tensor]:
 def step(network: Weights, optimizer: torch.optim.Adam, copies: list[nn.Parameter], oracle: torch.optim.Adam) -> None:
     """The same gradient for both; and both are there where they were before."""
     g = directions()
-    descend(sum((p * d).sum() for p, d in zip(network.all, g, strict=True)), network, optimizer)  # type: ignore[arg-type]
+    descend([lambda: (sum((p * d).sum() for p, d in zip(network.all, g, strict=True)), {})], network, optimizer)
     for twin, d in zip(copies, g, strict=True):
         twin.grad = d
     oracle.step()
@@ -126,7 +126,7 @@ def test_frozen_parameters_are_not_the_optimisers() -> None:
     before = network.all[1].clone()
     optimizer = adam(network, OPTIONS, CPU)
     assert len(trained(network)) == len(optimizer.param_groups[0]["params"]) == len(SHAPES)
-    descend(sum((p * p).sum() for p in network.all), network, optimizer)
+    descend([lambda: (sum((p * p).sum() for p in network.all), {})], network, optimizer)
     assert torch.equal(network.all[1], before)
 
 

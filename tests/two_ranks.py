@@ -82,6 +82,16 @@ if __name__ == "__main__":
             refused = ""
         except UserError as error:
             refused = str(error)
+        try:
+            distributed.share(6, "batch", accumulate=2)
+            refused_parts = ""
+        except UserError as error:
+            refused_parts = str(error)
+        try:
+            engine.choose(compose([*TINY, "engine=compile", "sync_batch_norm=true"]), torch.device("cpu"))
+            not_compiled = ""
+        except UserError as error:
+            not_compiled = str(error)
         states, z, reals = watch()
         train(compose([*TINY, "run_dir=run", "evaluate_every=3"]))
         weights = [p.detach().flatten().double() for network in (states[-1].G, states[-1].D) for p in network.parameters()]
@@ -101,6 +111,8 @@ if __name__ == "__main__":
             "any": distributed.any_rank(rank == 1),
             "first": distributed.from_first_rank(f"from {rank}"),
             "refused": refused,
+            "not_compiled": not_compiled,
+            "refused_parts": refused_parts,
             "weights": [w.sum().item() for w in weights],
             "latents": z[0].flatten()[:5].tolist(),
             "reals": reals[0].flatten()[:5].tolist(),

@@ -84,6 +84,8 @@ def _check(request: Benchmark) -> None:
             "the benchmark's textbook loop has the paper's spectral norm; leave discriminator.normalization, scale, exclude, iterate_per "
             "and power_iterations as they are"
         )
+    if request.accumulate > 1:
+        raise UserError("the benchmark's textbook loop takes each batch as a whole; use accumulate=1")
     if request.regularizer.name != "none" or request.weight_clip:
         raise UserError(
             "the benchmark's textbook loop has neither regularizer nor weight_clip; use regularizer=none weight_clip=null"

@@ -14,7 +14,7 @@ from sngan.benchmark.request import Benchmark
 from sngan.cli.compose import run_values, typed
 from sngan.cli.jobs import run
 from sngan.errors import UserError
-from sngan.files import write_json
+from sngan.files import check_writable, write_json
 from sngan.provenance import commit
 
 
@@ -28,6 +28,11 @@ def _benchmark(cfg: DictConfig) -> None:
     request = typed(Benchmark, run_values(cfg, overrides))
     if request.out and not request.out.parent.is_dir():
         raise UserError(f"out={request.out}: there is no folder {request.out.parent}; make it first")
+    if request.out:
+        try:
+            check_writable(request.out)
+        except OSError as error:
+            raise UserError(f"out={request.out} cannot be written ({error.strerror}); give another out=FILE") from None
     variants, common = list(benchmark(request)), circumstances(request)
     if request.out:
         made = {

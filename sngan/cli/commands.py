@@ -8,3 +8,13 @@ COMMANDS = {
     "inspect": "look at the singular values of a checkpoint's weights",
     "report": "write one page about a run, or about several",
 }
+
+LESS = {
+    "train": "lower batch and g_batch, or data.resident_mb",
+    "evaluate": "lower n, or score on another machine",
+    "sample": "lower n, or name fewer seeds",
+    "benchmark": "lower batch and g_batch",
+    "inspect": "lower n",
+    "report": "give neighbours=0, or fewer runs",
+}
+"""What helps a command that runs out of memory."""

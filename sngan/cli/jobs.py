@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sngan.cli.commands import LESS
 from sngan.cli.hydra_app import call_hydra, configs, overrides_first, readable_errors
-from sngan.errors import UserError
+from sngan.errors import UserError, naming_memory
 
 
 def run(
@@ -20,7 +22,7 @@ def run(
 
     `folder` gives the folder of a task's results, which a sweep reads when the task has ended.
     """
-    words = overrides_first(argv)
+    words, task = overrides_first(argv), partial(_in_memory, command, task)
     if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
         from sngan.cli.sweeps.search import register_sweeper
         from sngan.cli.sweeps.sweeps import run_sweep
@@ -43,6 +45,11 @@ def run(
 
     call_hydra(command, job, words)
     return 2 if failed else 0
+
+
+def _in_memory(command: str, task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    with naming_memory(f"{command} runs out of memory; {LESS[command]}"):
+        return task(cfg)
 
 
 def _refuse_swept_sweeps(words: Sequence[str]) -> None:

@@ -25,13 +25,11 @@ from sngan.evaluation.reference import Reference
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
 from sngan.registry import build
+from sngan.sampling.fitting import fitting
 from sngan.sampling.rounding import FORMULAS
-from sngan.sampling.sampling import balanced_labels, latents, samples
+from sngan.sampling.sampling import at_once, balanced_labels, latents, samples
 
 log = logging.getLogger(__name__)
-
-BATCH = 250
-"""Images in one batch of the extractor."""
 
 TRIAL = 8
 """Images for the trial of an extractor before training."""
@@ -137,12 +135,13 @@ class Scorer:
         z = latents(protocol.draws * protocol.n, G.z_dim, seed=protocol.seed)
         y = balanced_labels(protocol.n, G.n_classes)
         labels = None if y is None else y.repeat(protocol.draws)
+        most = at_once(G)
 
         def show(batches: list[range]) -> Iterator[Tensor]:
             for rows in batches:
                 part = slice(rows.start, rows.stop)
                 y_part = None if labels is None else labels[part]
-                yield from samples(G, z[part], y_part, rounding=rounding, batch=len(rows))
+                yield from samples(G, z[part], y_part, rounding=rounding, batch=min(len(rows), most))
 
         return self._score(show, protocol, {"rounding": FORMULAS[rounding]})
 
@@ -237,7 +236,8 @@ class Scorer:
         if self._network is None:
             self._network = self.extractor.load(self.device)
         rank, world = (distributed.rank(), distributed.world_size()) if self.shared and not alone else (0, 1)
-        size = min(BATCH, -(-n // world))
+        spec = self.source.spec
+        size = min(fitting(spec.channels * spec.resolution**2), -(-n // world))
         batches = [range(start, min(start + size, n)) for start in range(0, n, size)]
         mine = batches[rank::world]
         with tqdm(

@@ -13,15 +13,13 @@ from sngan.layers.map_sizes import Maps
 from sngan.layers.normalized import Normalized
 from sngan.layers.singular_values import largest_singular_value, operator_norm
 from sngan.precision import precision
+from sngan.sampling.fitting import batch_of, fitting
 
 ACTIVATION_NORMS = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
 """Layers that divide by a deviation of their input, so that their slope has no bound."""
 
 MOST_LABELS = 10
 """The most labels with which a conditional discriminator is evaluated."""
-
-BATCH = 250
-"""Images that D sees at once, and rows of the matrix of pairs that are in memory."""
 
 
 def norm_on_maps(layer: nn.Module, weight: Tensor, maps: Maps | None) -> float | None:
@@ -78,10 +76,12 @@ def logits(D: Normalized[nn.Module], pixels: Tensor, *, n_classes: int) -> Tenso
     with precision("fp32", device):
         weights = D.normalize(update=False)
         for label in range(min(n_classes, MOST_LABELS)) if n_classes else [None]:
+            y = None if label is None else torch.full((len(pixels),), label, device=device)
+            batch = batch_of(D.network, to_float(pixels[:1].to(device), None), None if y is None else y[:1])
             parts = []
-            for part in pixels.split(BATCH):
-                y = None if label is None else torch.full((len(part),), label, device=device)
-                parts.append(D(to_float(part.to(device), None), y, weights=weights).cpu())
+            for part in pixels.split(batch):
+                labels = None if y is None else y[: len(part)]
+                parts.append(D(to_float(part.to(device), None), labels, weights=weights).cpu())
             rows.append(torch.cat(parts))
     return torch.stack(rows).double()
 
@@ -92,10 +92,11 @@ def largest_slope(logits: Tensor, pixels: Tensor) -> float | None:
     Logits [K, N] of images uint8 [N, C, H, W], both on the CPU. Distances are exact: their squares are integers, in grey levels.
     """
     slopes, are_different = [torch.zeros((), dtype=torch.float64)], False
-    for a in range(0, len(pixels), BATCH):
-        x, rows = pixels[a : a + BATCH].flatten(1).double(), slice(a, a + BATCH)
-        for b in range(a, len(pixels), BATCH):
-            other, columns = pixels[b : b + BATCH].flatten(1).double(), slice(b, b + BATCH)
+    size = fitting(pixels[0].numel())
+    for a in range(0, len(pixels), size):
+        x, rows = pixels[a : a + size].flatten(1).double(), slice(a, a + size)
+        for b in range(a, len(pixels), size):
+            other, columns = pixels[b : b + size].flatten(1).double(), slice(b, b + size)
             squared = x.square().sum(1)[:, None] + other.square().sum(1) - 2 * x @ other.T  # [rows, columns]
             distances = torch.where(squared > 0, squared, torch.inf).sqrt() / 127.5
             are_different |= bool((squared > 0).any())

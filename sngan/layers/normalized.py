@@ -61,6 +61,8 @@ class Normalized(nn.Module, Generic[Network]):
 
         With `update`, u and v are first advanced, in place, if they are tracked.
         """
+        if update and self.vectors:
+            self.vectors.advance()
         return {}
 
     def forward(self, *inputs: Any, weights: dict[str, Tensor] | None = None, **named: Any) -> Tensor:

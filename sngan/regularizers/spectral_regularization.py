@@ -15,7 +15,7 @@ from sngan.regularizers.regularizer import Batch, Regularizer
 class SpectralRegularization(Regularizer):
     """weight / 2 * sum over layers of sigma(W)^2, with sigma tracked by one power iteration per update, as in spectral norm.
 
-    D gets buffers `u` and `v` on each layer.
+    D gets buffers `u` and `v` on each layer, which `D.normalize(update=True)` advances.
     """
 
     follows_sigma = True
@@ -25,7 +25,6 @@ class SpectralRegularization(Regularizer):
 
     def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
         assert D.vectors is not None, "D tracks sigma"
-        D.vectors.advance()
         with torch.autocast(batch.x_real.device.type, enabled=False):
             sigmas = torch.stack(list(D.vectors.sigmas().values()))  # [layers]
         return 0.5 * self.weight * sigmas.square().sum()

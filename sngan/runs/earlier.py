@@ -1,6 +1,6 @@
 """What earlier versions left on disk, read as this version would have written it; the files stay as they are.
 
-sngan-checkpoint-4   in part of its time each rank always had batch statistics of its own, and sigma was always of the matrix
+sngan-checkpoint-4   in part of its time each rank always had batch statistics of its own, sigma was always of the matrix, and a batch was never split
 sngan-checkpoint-3   samples were always rounded to the nearest level
 sngan-checkpoint-2   in part of its time there was one engine, a score was of one draw, and there was no precision and recall
 """
@@ -12,7 +12,7 @@ from typing import Any
 FORMATS = ("sngan-checkpoint-3", "sngan-checkpoint-2")
 """The formats of checkpoints that differ from today's in the config alone."""
 
-CONFIG = {"engine": "auto", "on_nan": "stop", "sync_batch_norm": False}
+CONFIG = {"engine": "auto", "on_nan": "stop", "sync_batch_norm": False, "accumulate": 1}
 NETWORK = {"norm_of": "matrix"}
 PROTOCOL = {"rounding": "nearest", "draws": 1, "n_precision_recall": 10_000}
 """Keys that came later, with the values that say what was done before."""

@@ -13,6 +13,7 @@ from sngan.config import Config, Rounding
 from sngan.generators.generator import Generator
 from sngan.precision import precision
 from sngan.randomness import RECALIBRATE, SAMPLE, generator
+from sngan.sampling.fitting import batch_of
 from sngan.sampling.rounding import quantize
 
 BLOCK = 1000
@@ -35,13 +36,20 @@ def balanced_labels(n: int, n_classes: int) -> Tensor | None:
     return torch.arange(n) % n_classes if n_classes else None
 
 
-def samples(G: Generator, z: Tensor, y: Tensor | None, *, rounding: Rounding, batch: int = 250) -> Iterator[Tensor]:
-    """Batches of images uint8 [<= batch, C, H, W] on G's device, for latents z [n, Z] and labels y [n].
+def samples(G: Generator, z: Tensor, y: Tensor | None, *, rounding: Rounding, batch: int | None = None) -> Iterator[Tensor]:
+    """Batches of images uint8 [<= batch, C, H, W] on G's device, for latents z [n, Z] and labels y [n]; `at_once(G)` by default.
 
     G runs in its present mode, in float32 without TF32, whatever precision it was trained in.
     """
-    for x in _generated(G, z, y, batch=batch):
+    for x in _generated(G, z, y, batch=batch or at_once(G)):
         yield quantize(x, rounding)
+
+
+def at_once(G: Generator) -> int:
+    """The images that G makes in a batch: 250, or fewer large ones."""
+    device = next(G.parameters()).device
+    y = torch.zeros(1, dtype=torch.int64, device=device) if G.n_classes else None
+    return batch_of(G, torch.zeros(1, G.z_dim, device=device), y)
 
 
 @torch.no_grad()
@@ -82,7 +90,8 @@ def recalibrated(G: Generator, *, batches: int, batch: int, seed: int) -> Genera
 def prepared(G: Generator, config: Config, weights: Literal["ema", "raw"]) -> tuple[Generator, str]:
     """G as it is scored and shown, with recalibrated batch norm for averaged weights, and the name of its statistics (`batch_norm`)."""
     if weights == "ema":
-        G = recalibrated(G, batches=config.ema.recalibrate, batch=config.g_batch, seed=config.seed)
+        n = config.ema.recalibrate * config.accumulate
+        G = recalibrated(G, batches=n, batch=config.g_micro_batch, seed=config.seed)
     return G.eval(), batch_norm(config, weights)
 
 
@@ -90,4 +99,4 @@ def batch_norm(config: Config, weights: Literal["ema", "raw"]) -> str:
     """The name in records of the batch-norm statistics that `prepared` gives."""
     if weights == "raw" or not config.ema.recalibrate:
         return "running statistics"
-    return f"recalibrated over {config.ema.recalibrate} batches of {config.g_batch}"
+    return f"recalibrated over {config.ema.recalibrate * config.accumulate} batches of {config.g_micro_batch}"

@@ -23,6 +23,10 @@ LAYOUT = {
 """The charts of the tab Custom Scalars, and the curves that share each of them."""
 
 
+QUEUE = 1000
+"""Events that wait to be written."""
+
+
 class Board:
     """Writes TensorBoard events in a run folder, anew in each session: they are derived from the run's other files.
 
@@ -34,7 +38,8 @@ class Board:
         from torch.utils.tensorboard import SummaryWriter
 
         self._older = list(folder.glob("events.out.tfevents.*"))
-        self._writer = SummaryWriter(str(folder), purge_step=0)  # a TensorBoard that is open forgets what it has read of the run
+        # a TensorBoard that is open forgets what it has read of the run; and a line does not wait for the one ten before it
+        self._writer = SummaryWriter(str(folder), purge_step=0, max_queue=QUEUE)
         self._writer.add_custom_scalars(LAYOUT)
 
     def supersede(self) -> None:
@@ -53,13 +58,16 @@ class Board:
         # only the start is written, not the experiment before it: TensorBoard then shows the keys first that differ between runs
         self._events().add_summary(start)
 
-    def scalars(self, step: int, group: str, values: dict[str, float], *, at: float | None) -> None:
+    def scalars(self, step: int, groups: dict[str, dict[str, float]], *, at: float | None) -> None:
         """Adds a point to each of the curves `group/name`, taken at a time in seconds since 1970; None: now."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        # a file may hold what is no number
-        numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
-        points = [Summary.Value(tag=f"{group}/{name}", simple_value=value) for name, value in numbers.items()]
+        points = [
+            Summary.Value(tag=f"{group}/{name}", simple_value=value)
+            for group, values in groups.items()
+            for name, value in values.items()
+            if isinstance(value, int | float)  # a file may hold what is no number
+        ]
         self._events().add_summary(Summary(value=points), step, at)
 
     def image(self, step: int, picture: Path, *, at: float | None) -> None:

@@ -13,6 +13,12 @@ def check_combination(config: Config) -> list[str]:
     """Raises `UserError`, with the reason, for parts that make no sense together; returns warnings about those known to train poorly."""
     _check_options(config.generator, "generator")
     _check_options(config.discriminator, "discriminator")
+    for role, network in (("generator", config.generator), ("discriminator", config.discriminator)):
+        if config.accumulate > 1 and network.iterate_per == "forward":
+            raise UserError(
+                f"accumulate={config.accumulate} with {role}.iterate_per=forward: each micro-batch would advance u and v, so the game would be "
+                "another; use iterate_per=update, or accumulate=1"
+            )
     normalization, regularizer = config.discriminator.normalization, config.regularizer.name
     chosen = f"discriminator.normalization={normalization}"
     if config.weight_clip and normalization in FIXES_SCALE:

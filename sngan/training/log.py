@@ -181,13 +181,12 @@ def describe(scores: dict[str, float]) -> str:
 
 def _show_scalars(board: Board, line: dict[str, Any]) -> None:
     values = {name: value for name, value in line.items() if name not in ("step", "time", "sigma")}
-    board.scalars(line["step"], "train", values, at=line.get("time"))
-    board.scalars(line["step"], "sigma", line.get("sigma", {}), at=line.get("time"))
+    board.scalars(line["step"], {"train": values, "sigma": line.get("sigma", {})}, at=line.get("time"))
 
 
 def _show_scores(board: Board, line: dict[str, Any]) -> None:
     if line.get("role"):  # of this run's own
-        board.scalars(line["step"], line["role"], line["scores"], at=line.get("time"))
+        board.scalars(line["step"], {line["role"]: line["scores"]}, at=line.get("time"))
 
 
 def _forget_after(path: Path, read: Callable[[Path], list[dict[str, Any]]], step: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from sngan import devices, distributed
 from sngan.config import Config, due
 from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
-from sngan.errors import DivergedError, UserError
+from sngan.errors import DivergedError, UserError, naming_memory
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
 from sngan.layers.batch_norm import takes_groups
@@ -31,7 +31,7 @@ from sngan.training.agreement import check_ranks
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
 from sngan.training.log import describe
-from sngan.training.memory import check_memory, free_on, naming_memory, need_of
+from sngan.training.memory import check_memory, does_not_fit, free_on, need_of
 from sngan.training.recorder import Recorder
 from sngan.training.schedule import learning_rate, set_learning_rate
 from sngan.training.step import Game
@@ -56,7 +56,10 @@ def train(config: Config) -> dict[str, Scores]:
             return _already(config, result)
         with stop.at_once():
             prepared = _prepare(config, device, opened, stop)
-        return _train(config, *prepared, stop)
+        with naming_memory(
+            f"{device} has no memory for samples or scores beside the training; give sample_every=0 or protocol=none"
+        ):
+            return _train(config, *prepared, stop)
 
 
 def _already(config: Config, result: Result) -> dict[str, Scores]:
@@ -75,7 +78,7 @@ def _prepare(
 
     # What is known without reading an image
     for key in ("batch", "g_batch"):
-        distributed.share(getattr(config, key), key)
+        distributed.share(getattr(config, key), key, accumulate=config.accumulate)
     if config.on_nan == "rollback" and distributed.world_size() > 1:
         raise UserError("on_nan=rollback is for one process; give on_nan=stop, after which the same command goes on")
     source: Source = build("data", config.data)
@@ -89,6 +92,7 @@ def _prepare(
         weight_clip=config.weight_clip,
         ema_decay=config.ema.decay,
         sync_batch_norm=config.sync_batch_norm,
+        accumulate=config.accumulate,
     )
     how = engine.choose(config, device)
     G, D = build_networks(config, spec)
@@ -101,7 +105,7 @@ def _prepare(
     free = free_on(device)
     if free is not None:
         n, m = distributed.share(config.batch, "batch"), distributed.share(config.g_batch, "g_batch")
-        check_memory(need_of(config, G, D, spec, device, n=n, m=m), free, batch=config.batch, g_batch=config.g_batch, device=device)
+        check_memory(need_of(config, G, D, spec, device, n=n, m=m), free, config, device, n=n, m=m)
     for key, protocol in (("protocol", config.protocol), ("quick", config.quick)):
         if protocol:
             check_protocol(protocol, n_available=source.count(protocol.reference), key=key)
@@ -126,8 +130,8 @@ def _prepare(
     if run:
         run.check_space(checkpoint.size_of(state))
     start = distributed.from_first_rank(run.checkpoint.path if run and run.checkpoint else None)
-    if start:
-        checkpoint.restore(state, checkpoint.open_checkpoint(start))
+    if start:  # the first rank has compared the files' hashes
+        checkpoint.restore(state, run.checkpoint if run and run.checkpoint else checkpoint.open_checkpoint(start))
     ranks = {"rank": distributed.rank(), "world": distributed.world_size()}
     batches = Batches(
         images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks
@@ -162,6 +166,7 @@ def _train_on(
     config: Config, state: TrainState, step: engine.Engine, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
 ) -> None:
     """Trains, and does what is due between two steps. What is due after a step is done before the next, also when a run continues there."""
+    too_large = does_not_fit(config, inputs.device, n=inputs.n, m=inputs.m)
     while True:
         if state.step > 0 and (due(state.step, config.save_every) or due(state.step, config.evaluate_every)):
             check_ranks(state, sync_batch_norm=config.sync_batch_norm)
@@ -179,7 +184,7 @@ def _train_on(
         lr = learning_rate(state.step, config.steps, config.optimizer)
         for optimizer in (state.G_optimizer, state.D_optimizer):
             set_learning_rate(optimizer, lr)
-        with precision(config.precision, inputs.device), naming_memory(config, inputs.device):
+        with precision(config.precision, inputs.device), naming_memory(too_large):
             stats = step(inputs(state.step))
         state.step += 1
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -23,26 +22,30 @@ class Need(NamedTuple):
 
     fixed: int
     """Weights, their average, gradients and moments."""
+    of_images: int
+    """The images of a step."""
     of_batch: int
-    """Images, and what the networks keep of them for backward."""
+    """What the networks keep of a batch for backward, or of a micro-batch."""
 
     @property
     def total(self) -> int:
-        """Both."""
-        return self.fixed + self.of_batch
+        """All."""
+        return self.fixed + self.of_images + self.of_batch
 
 
-def check_memory(need: Need, free: int | None, *, batch: int, g_batch: int, device: torch.device) -> None:
-    """Raises `UserError` that names the batch that fits, if a step needs more bytes than are free (None: not known)."""
+def check_memory(need: Need, free: int | None, config: Config, device: torch.device, *, n: int, m: int) -> None:
+    """Raises `UserError` that names what fits, if a step of n images and m latents a rank needs more bytes than are free (None: not known)."""
     if free is None or need.total <= free:
         return
-    part = max(free - need.fixed, 0) / need.of_batch
-    fitting = [int(n * part) // 2 * 2 for n in (batch, g_batch)]
-    advice = (
-        f"batch={fitting[0]} g_batch={fitting[1]} may fit, or precision=bf16" if min(fitting) >= 2 else "give narrower networks"
-    )
+    left = max(free - need.fixed, 0)
+    part = left / (need.of_images + need.of_batch)
+    fitting = [int(size * part) // 2 * 2 for size in (config.batch, config.g_batch)]
+    splits = [k for k in _splits(config, n, m) if need.of_images + need.of_batch * config.accumulate / k <= left]
+    advice = [f"accumulate={splits[0]}"] if splits else []
+    advice += [f"batch={fitting[0]} g_batch={fitting[1]}"] if min(fitting) >= 2 else []
     raise UserError(
-        f"batch={batch}, g_batch={g_batch}: a training step keeps {need.total / 1e9:.1f} GB and {device} has {free / 1e9:.1f} GB free; {advice}"
+        f"{_asked(config)}: a training step keeps {need.total / 1e9:.1f} GB and {device} has {free / 1e9:.1f} GB free; "
+        + (f"{' or '.join(advice)} may fit, or precision=bf16" if advice else "give narrower networks")
     )
 
 
@@ -68,21 +71,29 @@ def need_of(
         of_G = _growth(lambda network, i: network(z[:i], None if y is None else y[:i]), G.network, device)
         of_D = _growth(lambda network, i: network(x[:i], None if y is None else y[:i]), D.network, device)
     images = config.d_steps * n * 2 * image
-    return Need(5 * numbers[0] + 4 * numbers[1], images + max(2 * n * of_D, m * (of_G + of_D)))
+    return Need(5 * numbers[0] + 4 * numbers[1], images, max(2 * n * of_D, m * (of_G + of_D)) // config.accumulate)
 
 
-@contextmanager
-def naming_memory(config: Config, device: torch.device) -> Iterator[None]:
-    """Gives `UserError` for a step that runs out of memory."""
-    try:
-        yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's is known by its text
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        raise UserError(
-            f"batch={config.batch}, g_batch={config.g_batch}: a training step does not fit into the memory of {device}; "
-            f"try batch={config.batch // 2} g_batch={config.g_batch // 2}, or precision=bf16"
-        ) from None
+def does_not_fit(config: Config, device: torch.device, *, n: int, m: int) -> str:
+    """The message for a step of n images and m latents a rank that runs out of memory."""
+    splits = [f"accumulate={k}, " for k in _splits(config, n, m)[:1]]
+    return (
+        f"{_asked(config)}: a training step does not fit into the memory of {device}; "
+        f"try {''.join(splits)}batch={config.batch // 2} g_batch={config.g_batch // 2}, or precision=bf16"
+    )
+
+
+def _asked(config: Config) -> str:
+    return f"batch={config.batch}, g_batch={config.g_batch}" + (
+        f", accumulate={config.accumulate}" if config.accumulate > 1 else ""
+    )
+
+
+def _splits(config: Config, n: int, m: int) -> list[int]:
+    """The larger values of `accumulate` that split n images and m latents."""
+    if "forward" in (config.generator.iterate_per, config.discriminator.iterate_per):
+        return []
+    return [k for k in range(config.accumulate + 1, min(n, m) // 2 + 1) if n % k == m % k == 0]
 
 
 def free_on(device: torch.device) -> int | None:

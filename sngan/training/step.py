@@ -5,7 +5,9 @@ Functions of tensors alone: no config, clock, rank, file or random number is rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +37,8 @@ class Game(NamedTuple):
     ema_decay: float
     sync_batch_norm: bool = False
     """Batch norm has the statistics of the batches of all ranks together, not of each rank's own."""
+    accumulate: int = 1
+    """Micro-batches of each update, whose gradients are averaged. Losses are then means over images, and batch statistics a micro-batch's."""
 
 
 class Inputs(NamedTuple):
@@ -68,7 +72,7 @@ def train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tenso
 def _train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tensor]:
     d_steps = len(inputs.x_real)
     G_weights = shared_weights(state.G, update=True)  # G does not change until its own update
-    x_fake = fakes(state.G, G_weights, inputs.z_D, inputs.y_D)  # d_steps of [N, C, H, W]
+    x_fake = fakes(state.G, G_weights, inputs.z_D, inputs.y_D, micro_batches=game.accumulate)  # d_steps of [N, C, H, W]
     D_stats = [
         update_discriminator(
             state, game, Batch(inputs.x_real[i], _at(inputs.y_real, i), x_fake[i], inputs.epsilon[i]), _at(inputs.y_D, i)
@@ -83,20 +87,26 @@ def _train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tens
 
 def update_discriminator(state: TrainState, game: Game, batch: Batch, y_fake: Tensor | None) -> dict[str, Tensor]:
     """One discriminator update on N real and N generated images."""
-    weights = shared_weights(state.D, update=True)
-    real_logits, fake_logits = judge(state.D, weights, batch, y_fake)
-    D_loss = game.loss.discriminator(real_logits, fake_logits)
-    stats = {"D_loss": D_loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
-    objective = D_loss
-    if game.regularizer:
-        penalty = game.regularizer(state.D, weights, batch)
-        stats["penalty"] = penalty
-        objective = D_loss + penalty
-    stats = {name: value.detach() for name, value in stats.items()}
-    descend(objective, state.D, state.D_optimizer, stats=list(stats.values()))
+    parts = enumerate(_parts([*batch, y_fake], game.accumulate))
+    objectives = [partial(D_objective, state.D, game, Batch(*part), y, update=i == 0) for i, (*part, y) in parts]
+    stats = descend(objectives, state.D, state.D_optimizer)
     if game.weight_clip:
         clip(state.D, game.weight_clip)
     return stats
+
+
+def D_objective(
+    D: Normalized[nn.Module], game: Game, batch: Batch, y_fake: Tensor | None, *, update: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What D minimises on a micro-batch, and its statistics. `update` renews u and v: once for each update of the weights."""
+    weights = shared_weights(D, update=update)
+    real_logits, fake_logits = judge(D, weights, batch, y_fake)
+    D_loss = game.loss.discriminator(real_logits, fake_logits)
+    stats = {"D_loss": D_loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+    if not game.regularizer:
+        return D_loss, stats
+    penalty = game.regularizer(D, weights, batch)
+    return D_loss + penalty, {**stats, "penalty": penalty}
 
 
 def judge(D: Normalized[nn.Module], weights: Weights, batch: Batch, y_fake: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -118,12 +128,18 @@ def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tenso
     """
     with torch.no_grad():
         D_weights = shared_weights(state.D, update=False)
-    x_fake = state.G(z, y, weights=G_weights)  # [M, C, H, W]
-    fake_logits = state.D(x_fake, y, weights=D_weights)  # [M]
-    objective = game.loss.generator(fake_logits)
-    G_loss = objective.detach()
-    descend(objective, state.G, state.G_optimizer, stats=[G_loss])
-    return G_loss
+
+    def objective(weights: Weights, z: Tensor, y: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        if weights is None:  # those of the micro-batch before have lost their graph
+            weights = shared_weights(state.G, update=False)
+        x_fake = state.G(z, y, weights=weights)  # [M, C, H, W]
+        fake_logits = state.D(x_fake, y, weights=D_weights)  # [M]
+        G_loss = game.loss.generator(fake_logits)
+        return G_loss, {"G_loss": G_loss}
+
+    parts = enumerate(_parts([z, y], game.accumulate))
+    objectives = [partial(objective, G_weights if i == 0 else None, *part) for i, part in parts]
+    return descend(objectives, state.G, state.G_optimizer)["G_loss"]
 
 
 def shared_weights(network: Normalized[Any], *, update: bool) -> Weights:
@@ -152,6 +168,11 @@ def update_average(state: TrainState, decay: float) -> None:
         averages, currents = zip(*(pair for pair in buffers if pair[0].dtype == dtype), strict=True)
         torch._foreach_copy_(averages, currents)
     state.G_ema.advance()
+
+
+def _parts(tensors: Sequence[Tensor | None], n: int) -> list[tuple[Any, ...]]:
+    """Tensors of one length, None among them, in n parts of one size."""
+    return list(zip(*([t] * n if t is None else t.chunk(n) for t in tensors), strict=True))
 
 
 def _at(labels: Tensor | None, i: int) -> Tensor | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import finished_run
+from conftest import finished_run, little_memory
 from sngan.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
@@ -171,3 +171,9 @@ def test_a_run_that_drew_nothing_has_its_checkpoints(tmp_path_factory: pytest.Te
     assert main(["sample", f"run={run}", "mode=training"]) == 2
     assert "has no grids of samples (sample_every=0); use mode.source=checkpoints" in capsys.readouterr().err
     assert main(["sample", f"run={run}", "mode=training", "mode.source=checkpoints", "n=4"]) == 0
+
+
+def test_running_out_of_memory_is_told_in_a_line(plain: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    with little_memory(20_000_000):
+        assert main(["sample", f"run={plain}", "n=1000000"]) == 2
+    assert capsys.readouterr().err == "sngan: sample runs out of memory; lower n, or name fewer seeds\n"

@@ -206,7 +206,7 @@ def test_map_sizes_are_the_largest_of_several_calls() -> None:
 
 
 def test_the_largest_slope_is_the_one_that_a_loop_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sngan.inspection.lipschitz.BATCH", 4)
+    monkeypatch.setattr("sngan.sampling.fitting.BATCH", 4)
     D = SpectralNorm(network("resnet", n_classes=3)).eval()
     pixels = torch.randint(256, (9, 3, 32, 32), dtype=torch.uint8)
     pixels[5] = pixels[2]  # a pair without a slope

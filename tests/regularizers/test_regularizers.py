@@ -124,17 +124,18 @@ def test_spectral_regularization_is_half_the_sum_of_squared_norms(D: Normalized)
     penalty = make("spectral_regularization", weight=0.5)
     follow_sigma(D)
     for _ in range(300):
-        value = penalty(D, {}, batch())
+        value = penalty(D, D.normalize(update=True), batch())
     expected = sum(torch.linalg.svdvals(matrix(m, m.weight.detach()))[0] ** 2 for m in D.layers().values())
     torch.testing.assert_close(value.detach(), 0.25 * expected, rtol=1e-8, atol=1e-10)
 
 
-def test_spectral_regularization_makes_one_power_iteration_at_each_update(D: Normalized) -> None:
+def test_sigma_that_is_followed_makes_one_power_iteration_at_each_update(D: Normalized) -> None:
     follow_sigma(D)
     layer = D.network.conv
     layer.u.copy_(nn.functional.normalize(torch.randn(3).double(), dim=0))
     W, u = matrix(layer, layer.weight.detach()), layer.u.clone()
-    make("spectral_regularization", weight=1.0)(D, {}, batch())
+    weights = D.normalize(update=True)
+    make("spectral_regularization", weight=1.0)(D, weights, batch())
     v = nn.functional.normalize(W.T @ u, dim=0)
     torch.testing.assert_close(layer.v, v)
     torch.testing.assert_close(layer.u, nn.functional.normalize(W @ v, dim=0))

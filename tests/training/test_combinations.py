@@ -23,6 +23,8 @@ NONE = "discriminator.normalization=none"
         (["discriminator.normalization=weight", "discriminator.iterate_per=forward"], "iterate_per=forward does nothing"),
         (["discriminator.normalization=batch", "discriminator.scale=learned"], "scale=learned does nothing .* of spectral or weight norm"),
         (["discriminator.normalization=layer", "discriminator.exclude=[linear]"], r"exclude=\['linear'\] does nothing"),
+        (["accumulate=2", "discriminator.iterate_per=forward"], "accumulate=2 with discriminator.iterate_per=forward: each micro-batch"),
+        (["accumulate=2", "generator.normalization=spectral", "generator.iterate_per=forward"], "generator.iterate_per=forward"),
         (["generator.scale=2.0"], "generator.scale=2.0 does nothing with generator.normalization=none"),
     ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ from reference_step import (
     AXES,
     Direction,
     ReferenceGame,
+    apart,
     compared,
     each_choice,
     game_of,
@@ -27,7 +28,7 @@ from reference_step import (
     together,
     watched,
 )
-from two_ranks_step import played
+from several_ranks_step import ends, played
 
 from sngan import Config, compose, registry
 from sngan.config import DiscriminatorNetwork, GeneratorNetwork
@@ -168,6 +169,43 @@ def check_matrices(config: Config, *, steps: int, least: float) -> None:
         assert found[name].ratio == pytest.approx(1, abs=0.2), found[name]
 
 
+@pytest.mark.parametrize("game", FEW)
+def test_micro_batches_go_where_the_textbook_goes_on_the_mean_of_their_losses(game: str) -> None:
+    """Batch statistics are each micro-batch's own."""
+    config = config_of([*FEW[game], "accumulate=2"])
+    state = state_of(config, torch.float64)
+    reference, before = ReferenceGame(state, config), {key: p.detach().clone() for key, p in watched(state).items()}
+    for i in range(reference_step.STEPS):
+        batch = together([inputs(config, i, rank=half) for half in (0, 1)])
+        train_step(state, game_of(config), batch)
+        reference.step(*apart(batch, 2))
+    check(reference_step.directions(before, state, reference, steps=reference_step.STEPS))
+
+
+TINIEST = ["discriminator=cnn", "discriminator.widths=[4,6,4]", "generator=cnn_small", "generator.widths=[8,4]"]
+
+
+@pytest.mark.parametrize("regularizer", [word for (word,) in AXES["regularizer"]])
+@pytest.mark.parametrize("loss", AXES["loss"], ids=" ".join)
+def test_micro_batches_are_one_batch_where_images_do_not_see_each_other(loss: list[str], regularizer: str) -> None:
+    """G has its running statistics here. Each statistic, u, v, and the gradients in the moments agree; so do the weights, as far as Adam
+    does not make 1e-9 of a gradient that is nothing but rounding."""
+    norms = ["discriminator.normalization=none"] if "spectral" in regularizer else ["generator.normalization=spectral"]
+    config, left = config_of([*TINIEST, *loss, regularizer, *norms]), []
+    for n in (1, 2):
+        state = state_of(config, torch.float64)
+        state.G.eval()
+        said = train_step(state, game_of(config)._replace(accumulate=n), inputs(config, 0))
+        left.append({**ends(state), "said": said})
+    whole, split = left
+    for key in ("said", "D_", "G_"):
+        torch.testing.assert_close(split[key], whole[key], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(split, whole, rtol=1e-9, atol=1e-9)
+
+
+ACCUMULATED = {f"{name}, accumulated": [*FEW[name], "sync_batch_norm=true", "accumulate=2"] for name in ("wgan_gp", "conditional")}
+"""Two ranks of two micro-batches each, which are to be one rank of two micro-batches."""
+
 ONE_BATCH = {f"game {i}": [*words, "sync_batch_norm=true", f"d_steps={1 + i % 2}"] for i, words in enumerate(each_choice())}
 """Games of two ranks that are to be those of one rank on the batches of both."""
 
@@ -176,22 +214,29 @@ class Ranks(NamedTuple):
     configs: dict[str, Config]
     folder: Path
 
+    n: int
+
     def ends(self, name: str) -> list[dict[str, Any]]:
-        return [torch.load(self.folder / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+        return [torch.load(self.folder / f"{name}-{rank}.pt", weights_only=True) for rank in range(self.n)]
 
 
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
-    """What two real processes over gloo, each with half of the images, have at the end of each game."""
-    folder, here = tmp_path_factory.mktemp("ranks"), Path(__file__).parents[1]
-    configs = {name: config_of(words) for name, words in (FEW | ONE_BATCH).items()}
+def ranks(n: int, games: dict[str, list[str]], folder: Path) -> Ranks:
+    """What so many real processes over gloo, each with its part of the images, have at the end of each game."""
+    here = Path(__file__).parents[1]
+    configs = {name: config_of(words) for name, words in games.items()}
     values = {name: config.model_dump(mode="json") for name, config in configs.items()}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(here / "two_ranks_step.py")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, f"--nproc-per-node={n}", str(here / "several_ranks_step.py")]
     paths = os.pathsep.join([str(here), str(here.parent)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, json.dumps(values)], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return Ranks(configs, folder)
+    return Ranks(configs, folder, n)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
+    return ranks(2, FEW | ONE_BATCH | ACCUMULATED, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -210,15 +255,28 @@ def test_two_ranks_go_where_the_textbook_goes_on_the_batches_of_both(name: str, 
     check(reference_step.directions(before, state, reference, steps=reference_step.STEPS))
 
 
-@pytest.mark.parametrize("name", ONE_BATCH)
+@pytest.mark.parametrize("name", ONE_BATCH | ACCUMULATED)
 def test_two_ranks_are_one_rank_on_the_batches_of_both(name: str, two_ranks: Ranks) -> None:
+    check_one_batch(two_ranks, name)
+
+
+def check_one_batch(ran: Ranks, name: str) -> None:
     """With synchronised batch norm: each loss, penalty and mean logit of each step, and u, v, running statistics, moments, and weights.
 
     Where a gradient is nothing but rounding, that of a bias before batch norm say, Adam makes 1e-9 of it.
     """
-    config = two_ranks.configs[name]
-    batches = [together([inputs(config, i, rank=rank) for rank in (0, 1)]) for i in range(reference_step.STEPS)]
+    config = ran.configs[name]
+    given = [[apart(inputs(config, i, rank=rank), config.accumulate) for rank in range(ran.n)] for i in range(reference_step.STEPS)]
+    batches = [together([part for parts in zip(*of_step, strict=True) for part in parts]) for of_step in given]
     expected = played(config, batches)
-    first, second = two_ranks.ends(name)
-    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    first, *others = ran.ends(name)
+    for other in others:
+        torch.testing.assert_close(first, other, rtol=0, atol=0)
     torch.testing.assert_close(first, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_three_ranks_are_one_rank_on_the_batches_of_all(tmp_path: Path) -> None:
+    """A game with a penalty, and one with projection."""
+    ran = ranks(3, {name: [*FEW[name], "sync_batch_norm=true"] for name in ("wgan_gp", "conditional")}, tmp_path)
+    for name in ran.configs:
+        check_one_batch(ran, name)

@@ -17,14 +17,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import sngan
 from conftest import TINY, event_steps, full_disk
-from sngan import Config, UserError, train
+from sngan import Config, UserError, registry, train
+from sngan.config import GeneratorNetwork
 from sngan.data.batches import Batches
-from sngan.data.images import game_spec
+from sngan.data.images import ImageSpec, game_spec
 from sngan.evaluation.extractors.small_resnet import SHIPPED
 from sngan.files import read_json, read_lines
+from sngan.generators.generator import Generator
 from sngan.networks import build_networks
 from sngan.runs.checkpoint import steps_saved
 from sngan.signals import Interrupted
@@ -114,7 +117,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tiny: Tiny, monkeypa
     [
         ("optimizer.decay=linear",),
         ("data.resident_mb=0",),
-        ("data.flip=true", "precision=bf16"),
+        ("data.flip=true", "precision=bf16", "accumulate=2"),
         ("generator.normalization=spectral", "discriminator.scale=learned", "discriminator.iterate_per=forward"),
         ("discriminator.normalization=none", "regularizer=spectral_regularization", "generator.normalization=weight"),
         ("discriminator.normalization=batch", "weight_clip=0.01"),
@@ -129,6 +132,33 @@ def test_resuming_is_exact_in_other_settings_too(tiny: Tiny, monkeypatch: pytest
             train(tiny("run_dir=broken", "protocol=none", *overrides))
     train(tiny("run_dir=broken", "protocol=none", *overrides))
     assert final_weights(Path("whole")) == final_weights(Path("broken"))
+
+
+class OfTorch(Generator):
+    """A plugin's, with a batch norm of torch's own."""
+
+    def __init__(self, spec: ImageSpec, *, z_dim: int):
+        super().__init__()
+        self.z_dim, self.n_classes = z_dim, spec.n_classes
+        self.linear, self.norm = nn.Linear(z_dim, spec.channels * spec.resolution**2), nn.BatchNorm2d(spec.channels)
+        self.shape = (spec.channels, spec.resolution, spec.resolution)
+
+    def forward(self, z: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.tanh(self.norm(self.linear(z).unflatten(1, self.shape)))
+
+
+def test_batch_norms_of_torch_cannot_be_synchronised(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._builders, "generator", dict(registry._builders["generator"]))
+    registry.register("generator", "of_torch")(OfTorch)
+    config = tiny("run_dir=run", "protocol=none", "sample_every=0", "steps=1")
+    norm = {key: getattr(config.generator, key) for key in ("normalization", "scale", "exclude", "power_iterations", "iterate_per")}
+    config = config.model_copy(update={"generator": GeneratorNetwork(name="of_torch", z_dim=8, **norm)})
+    with pytest.raises(
+        UserError, match=r"^sync_batch_norm=true does not reach the batch norms of generator=of_torch, .* torch's own"
+    ):
+        train(config.model_copy(update={"sync_batch_norm": True}))
+    assert not Path("run").exists()
+    train(config)
 
 
 def test_sigma_is_logged_without_moving_u(tiny: Tiny) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conftest import TINY
+from conftest import TINY, little_memory
 from sngan import Config, UserError, build, compose, train
 from sngan.data.images import ImageSpec
 from sngan.networks import build_networks
@@ -55,7 +54,11 @@ class MostBytes(TorchDispatchMode):
         self.most = max(self.most, self.now)
 
 
-@pytest.mark.parametrize("words", [[], RESNET, [*RESNET, "d_steps=3"]], ids=["cnn", "resnet", "three discriminator updates"])
+@pytest.mark.parametrize(
+    "words",
+    [[], RESNET, [*RESNET, "d_steps=3"], [*RESNET, "accumulate=4"]],
+    ids=["cnn", "resnet", "three discriminator updates", "micro-batches"],
+)
 def test_the_prediction_is_what_a_step_keeps_at_least(words: list[str]) -> None:
     config = compose(
         [word for word in TINY if not words or not word.startswith("discriminator")] + [*words, "batch=32", "g_batch=64"]
@@ -65,7 +68,7 @@ def test_the_prediction_is_what_a_step_keeps_at_least(words: list[str]) -> None:
     need = need_of(config, *networks, spec, CPU, n=n, m=m)
     state = initial_state(config, *networks, CPU)
     held = sum(p.numel() * 4 for network in (state.G, state.D, state.G_ema) for p in network.parameters())
-    game = Game(build("loss", config.loss), build("regularizer", config.regularizer), config.weight_clip, config.ema.decay)
+    game = Game(build("loss", config.loss), None, None, config.ema.decay, accumulate=config.accumulate)
     inputs = Inputs(torch.rand(d, n, 3, 32, 32), None, torch.randn(d, n, 128), None, torch.rand(d, n), torch.randn(m, 128), None)
     given = inputs.x_real.numel() * 4
     with MostBytes() as counted:
@@ -74,27 +77,29 @@ def test_the_prediction_is_what_a_step_keeps_at_least(words: list[str]) -> None:
     assert need.total <= most <= 2.2 * need.total, f"{need.total / most:.2f}"
 
 
-def test_a_step_that_does_not_fit_names_the_batch_that_may() -> None:
-    need = Need(fixed=2_000_000_000, of_batch=8_000_000_000)
-    check_memory(need, 10_000_000_000, batch=64, g_batch=128, device=CPU)
-    check_memory(need, None, batch=64, g_batch=128, device=CPU)
-    with pytest.raises(
-        UserError,
-        match=r"^batch=64, g_batch=128: a training step keeps 10\.0 GB and cpu has 6\.0 GB free; batch=32 g_batch=64 may fit, or precision=bf16$",
+def test_a_step_that_does_not_fit_names_what_may(tiny: Callable[..., Config]) -> None:
+    need = Need(fixed=2_000_000_000, of_images=500_000_000, of_batch=7_500_000_000)
+    for words, free, advice in (
+        ([], 6, "6.0 GB free; accumulate=4 or batch=32 g_batch=64 may fit, or precision=bf16"),
+        (["accumulate=2"], 6, "6.0 GB free; accumulate=8 or batch=32 g_batch=64 may fit, or precision=bf16"),
+        (["discriminator.iterate_per=forward"], 6, "6.0 GB free; batch=32 g_batch=64 may fit, or precision=bf16"),
+        ([], 2.6, "2.6 GB free; batch=4 g_batch=8 may fit, or precision=bf16"),
+        ([], 1, "1.0 GB free; give narrower networks"),
     ):
-        check_memory(need, 6_000_000_000, batch=64, g_batch=128, device=CPU)
-    with pytest.raises(UserError, match="give narrower networks"):
-        check_memory(need, 1_000_000_000, batch=64, g_batch=128, device=CPU)
+        config = tiny("batch=64", "g_batch=128", *words)
+        check_memory(need, 10_000_000_000, config, CPU, n=64, m=128)
+        check_memory(need, None, config, CPU, n=64, m=128)
+        asked = ", ".join(["batch=64, g_batch=128", *(word for word in words if "accumulate" in word)])
+        with pytest.raises(UserError, match=re.escape(f"{asked}: a training step keeps 10.0 GB and cpu has {advice}") + "$"):
+            check_memory(need, int(free * 1e9), config, CPU, n=64, m=128)
 
 
 def test_running_out_of_memory_is_told_in_a_line(tiny: Callable[..., Config]) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + 300_000_000, limits[1]))
-    try:
-        with pytest.raises(
-            UserError, match=r"^batch=4096, g_batch=8: a training step does not fit into the memory of cpu; try batch=2048"
-        ):
-            train(tiny("run_dir=run", "batch=4096", "data.n_train=4096", "protocol=none", "sample_every=0"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+    with (
+        little_memory(300_000_000),
+        pytest.raises(
+            UserError,
+            match=r"^batch=4096, g_batch=8: a training step does not fit into the memory of cpu; try accumulate=2, batch=2048",
+        ),
+    ):
+        train(tiny("run_dir=run", "batch=4096", "data.n_train=4096", "protocol=none", "sample_every=0"))

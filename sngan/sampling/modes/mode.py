@@ -20,14 +20,11 @@ from sngan.sampling.figures import Sheet, draw, near_square
 from sngan.sampling.interpolation import loop
 from sngan.sampling.request import Sample
 from sngan.sampling.rounding import rounding_for
-from sngan.sampling.sampling import latents_of, prepared, samples
+from sngan.sampling.sampling import at_once, latents_of, prepared, samples
 from sngan.sampling.video import FPS, check_output, write_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-BATCH = 250
-"""Images that G makes at once."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +191,8 @@ def drawn(sheets: Iterable[Sheet]) -> Iterator[Image]:
 
 def moving(G: Generator, z: Tensor, y: Tensor | None, *, rounding: Rounding) -> Iterator[Tensor]:
     """Images uint8 [P, C, H, W] of each frame, for latents z [T, P, Z] and labels y [P]; G makes several frames at once."""
-    at_once = max(BATCH // z.shape[1], 1)
-    for part in z.split(at_once):  # [<= at_once, P, Z]
+    batch = at_once(G)
+    for part in z.split(max(batch // z.shape[1], 1)):  # [T, P, Z] of some frames
         labels = None if y is None else y.repeat(len(part))
-        images = torch.cat(list(samples(G, part.flatten(0, 1), labels, rounding=rounding, batch=BATCH)))
+        images = torch.cat(list(samples(G, part.flatten(0, 1), labels, rounding=rounding, batch=batch)))
         yield from images.unflatten(0, part.shape[:2])
