@@ -36,9 +36,9 @@ import torch
 
 from sngan import Config, compose, train
 from sngan.devices import describe
+from sngan.errors import Interrupted
 from sngan.files import read_json, read_lines, write_json
 from sngan.provenance import commit, versions
-from sngan.signals import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = Path("run")

@@ -23,11 +23,11 @@ from conftest import TINY, event_steps, full_disk
 from sngan import Config, UserError, train
 from sngan.data.batches import Batches
 from sngan.data.images import game_spec
+from sngan.errors import Interrupted
 from sngan.evaluation.extractors.small_resnet import SHIPPED
 from sngan.files import read_json, read_lines
 from sngan.networks import build_networks
 from sngan.runs.checkpoint import steps_saved
-from sngan.signals import Interrupted
 from sngan.state import TrainState
 from sngan.training import engine
 from sngan.training.inputs import InputStream
