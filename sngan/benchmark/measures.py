@@ -19,7 +19,6 @@ from sngan.layers.weights import LAYERS
 from sngan.precision import precision
 from sngan.training.step import Inputs
 
-
 SLOW_S = 0.5
 """A large product that takes longer is timed once: bfloat16 on a CPU without instructions for it takes seconds."""
 

@@ -126,7 +126,9 @@ def test_help_does_not_load_torch() -> None:
 
 @pytest.mark.parametrize("command", ["train", "sample", "inspect", "evaluate"])
 def test_a_wrong_key_does_not_load_torch(command: str) -> None:
-    program = f"import sys; from sngan.__main__ import main; sys.exit(main(['{command}', 'stepps=3']) + 10 * ('torch' in sys.modules))"
+    program = (
+        f"import sys; from sngan.__main__ import main; sys.exit(main(['{command}', 'stepps=3']) + 10 * ('torch' in sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", program], stderr=subprocess.DEVNULL).returncode == 2
 
 
