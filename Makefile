@@ -18,7 +18,7 @@ cifar10: .venv/ready ## the paper's CIFAR-10 ResNet (downloads CIFAR-10 and the 
 	$(RUN) sngan train experiment=cifar10_resnet data.download=true $(ARGS)
 
 test: .venv/ready ## run the whole test suite, in several processes of one thread each
-	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses 4 $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: .venv/ready ## check style and types
 	$(RUN) ruff check .

@@ -35,8 +35,8 @@ import torch
 from record_head import head
 
 from sngan import Config, compose, train
+from sngan.errors import Interrupted
 from sngan.files import read_json, read_lines, write_json
-from sngan.signals import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = Path("run")

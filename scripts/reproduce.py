@@ -31,9 +31,9 @@ import sngan
 from sngan import Config, UserError
 from sngan.data.images import Source
 from sngan.devices import describe, resolve
+from sngan.errors import Interrupted
 from sngan.files import read_json, read_lines, replace
 from sngan.provenance import commit
-from sngan.signals import Interrupted
 
 LEAST = 64
 """Images that a score of a trial has at least."""

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from sngan import UserError
+from sngan.config import FREE
 from sngan.files import read_json, write_json
-from sngan.runs.folder import FREE
 
 ROOT = Path(__file__).resolve().parents[1]
 TABULATED = ("is_", "classifier_score_", "fid_", "fd_")

@@ -250,6 +250,33 @@ class Config(Section):
         return self
 
 
+FREE = {
+    "run_dir",
+    "name",
+    "device",
+    "engine",
+    "log_every",
+    "sample_every",
+    "save_every",
+    "evaluate_every",
+    "keep",
+    "resume",
+    "on_nan",
+    "protocol",
+    "quick",
+    "extractor",
+    "plugins",
+    "data.root",
+    "data.download",
+    "data.resident_mb",
+    "data.workers",
+}
+"""Keys that may change between the sessions of a run, because they do not change what is trained.
+
+`data.path` is not among them: only reading all files would tell whether those of another path have the same content.
+"""
+
+
 Schema = TypeVar("Schema", bound=Section)
 
 

@@ -1,7 +1,8 @@
-"""The user's faults: short, actionable, without a traceback."""
+"""The user's faults and wishes: short, actionable, without a traceback."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -10,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop. Not an `Exception`, so that no handler of failures catches it."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
 
 
 class UserError(Exception):

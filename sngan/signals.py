@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from sngan import distributed
+from sngan.errors import Interrupted
 
 ECHO = 1.0
 """Seconds in which signals count as one: Ctrl-C reaches all processes of a terminal, and torchrun and sweeps pass it on to the same ones."""
@@ -17,14 +18,6 @@ ECHO = 1.0
 
 OF_CLUSTERS = [signal.Signals[name] for name in ("SIGUSR1", "SIGUSR2") if name in signal.Signals.__members__]
 """What is sent before a job's machine is taken away: `sbatch --signal=USR1@120`, or by submitit SIGUSR2."""
-
-
-class Interrupted(BaseException):
-    """The run was asked to stop. Not an `Exception`, so that no handler of failures catches it."""
-
-    def __init__(self, signum: int):
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
 
 
 class StopRequest:

@@ -12,6 +12,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -103,6 +104,7 @@ def flat(choices: Iterable[list[str]]) -> list[str]:
     return [word for words in choices for word in words]
 
 
+@cache
 def pairwise_cover() -> list[list[str]]:
     """Games that show every two choices of different axes together, where any game does; found greedily, always the same ones."""
     axes = list(AXES.values())

@@ -7,7 +7,8 @@ from threading import Thread
 import pytest
 
 from sngan import signals
-from sngan.signals import Interrupted, StopRequest
+from sngan.errors import Interrupted
+from sngan.signals import StopRequest
 
 
 @pytest.fixture

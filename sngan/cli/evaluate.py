@@ -11,12 +11,11 @@ from omegaconf import DictConfig
 
 from sngan.cli.compose import takes_no_score, to_dict, typed
 from sngan.cli.jobs import run
-from sngan.errors import UserError
-from sngan.evaluation.evaluate import Record, evaluate
+from sngan.errors import Interrupted, UserError
 from sngan.evaluation.request import Evaluate
-from sngan.inspection.plot import write_curves
 from sngan.runs.records import better
-from sngan.signals import Interrupted, StopRequest
+
+Record = dict[str, Any]
 
 
 def main(argv: list[str]) -> int:
@@ -33,6 +32,9 @@ def _evaluate(cfg: DictConfig) -> None:
     if takes_no_score(values.get("protocol")):
         raise UserError("protocol=none takes no score; give protocol=standard or protocol=quick, or leave it out")
     request = typed(Evaluate, values)
+    from sngan.evaluation.evaluate import evaluate
+    from sngan.signals import StopRequest
+
     records = []
     with StopRequest() as stop, stop.at_once():
         for record in evaluate(request):
@@ -125,6 +127,8 @@ def _curve(records: list[Record], request: Evaluate) -> Path:
     """
     assert request.run is not None
     path = request.run / f"scores-{records[0]['protocol']['name']}-{request.weights}.png"
+    from sngan.inspection.plot import write_curves
+
     names = [name for name in records[0]["scores"] if all(name in record["scores"] for record in records)]
     baseline = records[-1].get("floor")
     real = {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import hydra
 import yaml
+from hydra._internal.hydra import Hydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -69,13 +70,30 @@ def call_hydra(command: str, job: Callable[[DictConfig], Any], words: list[str])
     # Hydra prints what it catches unless this is set; with it, errors reach `readable_errors`
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with readable_errors(command, words):
+        with readable_errors(command, words), _mode_of(words):
             hydra.main(version_base="1.3", config_path=str(configs()), config_name=command)(job)()
     finally:
         sys.argv = before[0]
         os.environ.pop("HYDRA_FULL_ERROR")
         if before[1] is not None:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
+
+
+@contextmanager
+def _mode_of(words: Sequence[str]) -> Iterator[None]:
+    """Inside, Hydra takes the mode from the words, and does not compose the whole config once more to look for `hydra.mode` in it.
+
+    Files of the user's, of --config-dir, may set it; with them nothing is changed.
+    """
+    if {"--config-dir", "hydra.mode=MULTIRUN", "hydra.mode=RUN"} & set(words):
+        yield
+        return
+    look = Hydra.get_mode
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = look  # type: ignore[method-assign]
 
 
 def overrides_first(argv: list[str]) -> list[str]:

@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from sngan.cli.compose import to_dict, typed
 from sngan.cli.jobs import run
-from sngan.inspection.inspect import inspect
 from sngan.inspection.request import Inspect
 
 
@@ -20,6 +19,8 @@ def main(argv: list[str]) -> int:
 
 def _inspect(cfg: DictConfig) -> None:
     request = typed(Inspect, to_dict(cfg))
+    from sngan.inspection.inspect import inspect
+
     record = inspect(request)
     print(json.dumps(record) if request.format == "json" else table(record))
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sngan.config import FREE
 from sngan.errors import UserError
 from sngan.files import read_object
 from sngan.keys import is_among
-from sngan.runs.folder import FREE
 
 NOT_A_VARIANT = {"seed", "experiment", "sweep", *FREE}
 """Overrides that are not part of the variant: they have a place of their own in the path, or do not change what is trained."""

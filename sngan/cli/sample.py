@@ -7,7 +7,6 @@ from omegaconf import DictConfig
 from sngan.cli.compose import to_dict, typed
 from sngan.cli.jobs import run
 from sngan.sampling.request import Sample
-from sngan.sampling.sample import sample
 
 
 def main(argv: list[str]) -> int:
@@ -16,4 +15,7 @@ def main(argv: list[str]) -> int:
 
 
 def _sample(cfg: DictConfig) -> None:
-    print(sample(typed(Sample, to_dict(cfg))))
+    request = typed(Sample, to_dict(cfg))
+    from sngan.sampling.sample import sample
+
+    print(sample(request))

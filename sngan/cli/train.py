@@ -11,11 +11,8 @@ from omegaconf import DictConfig
 from sngan.cli.compose import to_dict, train_config
 from sngan.cli.jobs import run
 from sngan.cli.run_names import earlier_variant, run_dir, variant
+from sngan.errors import Interrupted
 from sngan.launch import is_first
-from sngan.runs.folder import RESULT
-from sngan.runs.records import read_result
-from sngan.signals import Interrupted
-from sngan.training.loop import train
 
 
 def main(argv: list[str]) -> int:
@@ -31,6 +28,11 @@ def _train(cfg: DictConfig) -> float | None:
     """Trains and returns the best quick score, by the protocol's first metric, for a sweeper that searches; None without scores."""
     overrides = HydraConfig.get().overrides.task
     config = train_config(cfg, overrides)
+    # torch takes seconds, and what is wrong with the words is told without it
+    from sngan.runs.folder import RESULT
+    from sngan.runs.records import read_result
+    from sngan.training.loop import train
+
     name = config.run_dir.parent.name
     if cfg.run_dir is None and name == earlier_variant(overrides) != variant(overrides) and is_first():
         print(

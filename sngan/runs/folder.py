@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from sngan.config import Config
+from sngan.config import FREE, Config
 from sngan.errors import DamagedError, UserError
 from sngan.files import lock, read_object, refuse_link, write_json
 from sngan.runs import earlier
@@ -27,32 +27,6 @@ from sngan.runs.records import read_sessions
 log = logging.getLogger(__name__)
 
 RESULT, TRACEBACK = "result.json", "traceback.txt"
-
-FREE = {
-    "run_dir",
-    "name",
-    "device",
-    "engine",
-    "log_every",
-    "sample_every",
-    "save_every",
-    "evaluate_every",
-    "keep",
-    "resume",
-    "on_nan",
-    "protocol",
-    "quick",
-    "extractor",
-    "plugins",
-    "data.root",
-    "data.download",
-    "data.resident_mb",
-    "data.workers",
-}
-"""Keys that may change between the sessions of a run, because they do not change what is trained.
-
-`data.path` is not among them: only reading all files would tell whether those of another path have the same content.
-"""
 
 
 class RunFolder:

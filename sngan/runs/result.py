@@ -7,15 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from sngan.config import Config
-from sngan.errors import UserError
+from sngan.config import FREE, Config
+from sngan.errors import Interrupted, UserError
 from sngan.files import replace, write_json
 from sngan.provenance import versions
 from sngan.runs import earlier
 from sngan.runs.checkpoint import steps_saved
-from sngan.runs.folder import FREE, RESULT, TRACEBACK, differences
+from sngan.runs.folder import RESULT, TRACEBACK, differences
 from sngan.runs.records import read_result
-from sngan.signals import Interrupted
 
 Result = dict[str, Any]
 Status = Literal["finished", "interrupted", "failed"]

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sngan.config import FREE
 from sngan.keys import flat, is_among
 from sngan.processes import open_regular
-from sngan.runs.folder import FREE
 
 LAYOUT = {
     "game": {

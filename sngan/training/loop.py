@@ -14,7 +14,7 @@ from sngan import devices, distributed
 from sngan.config import Config, due
 from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
-from sngan.errors import DivergedError, UserError, naming_memory
+from sngan.errors import DivergedError, Interrupted, UserError, naming_memory
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
 from sngan.layers.batch_norm import takes_groups
@@ -24,7 +24,7 @@ from sngan.registry import build
 from sngan.runs import checkpoint
 from sngan.runs.folder import RunFolder
 from sngan.runs.result import Result, finished
-from sngan.signals import Interrupted, StopRequest
+from sngan.signals import StopRequest
 from sngan.state import TrainState, initial_state
 from sngan.training import engine
 from sngan.training.agreement import check_ranks

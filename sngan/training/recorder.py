@@ -15,7 +15,7 @@ import torch
 from sngan import distributed
 from sngan.config import Config, Protocol
 from sngan.data.images import Images, ImageSpec
-from sngan.errors import DamagedError, DivergedError, UserError
+from sngan.errors import DamagedError, DivergedError, Interrupted, UserError
 from sngan.evaluation.score import Scorer
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
@@ -28,7 +28,7 @@ from sngan.runs.result import write_result
 from sngan.sampling.grids import grid
 from sngan.sampling.rounding import resolved, rounding_for
 from sngan.sampling.sampling import balanced_labels, batch_norm, latents, prepared, samples
-from sngan.signals import Interrupted, StopRequest
+from sngan.signals import StopRequest
 from sngan.state import TrainState
 from sngan.training.collapse import CollapseWatch
 from sngan.training.engine import Choice

@@ -124,6 +124,14 @@ def test_help_does_not_load_torch() -> None:
     subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=True)
 
 
+@pytest.mark.parametrize("command", ["train", "sample", "inspect", "evaluate"])
+def test_a_wrong_key_does_not_load_torch(command: str) -> None:
+    program = (
+        f"import sys; from sngan.__main__ import main; sys.exit(main(['{command}', 'stepps=3']) + 10 * ('torch' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], stderr=subprocess.DEVNULL).returncode == 2
+
+
 def test_comments_are_read_from_beside_a_key_or_from_above_its_paragraph() -> None:
     Path("example.yaml").write_text(
         "# @package _global_\n# About\n# the file.\ndefaults:\n  - loss: hinge # of D\n\n"

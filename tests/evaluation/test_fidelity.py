@@ -36,18 +36,47 @@ class Pixels(Dataset):
         return self.pixels[index]
 
 
+@pytest.fixture(scope="module")
+def extractor_name(network: nn.Module) -> str:
+    """The same network as torch-fidelity knows it."""
+    from torch_fidelity import FeatureExtractorBase, register_feature_extractor
+
+    class SmallResNetFeatures(FeatureExtractorBase):
+        def __init__(self, name: str, features_list: list[str], **_: object):
+            super().__init__(name, features_list)
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            outputs = dict(zip(self.get_provided_features_list(), network(images), strict=True))
+            return tuple(outputs[name] for name in self.features_list)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return "features", "logits"
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return "logits" if metric == "isc" else "features"
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+    register_feature_extractor("small-resnet", SmallResNetFeatures)
+    return "small-resnet"
+
+
 def normal(n: int, size: int, *, seed: int = 0) -> Tensor:
     return torch.randn(n, size, generator=torch.Generator().manual_seed(seed))
 
 
-def test_scores_equal_torch_fidelitys_own(network: nn.Module, shapes: Tensor) -> None:
+def test_scores_equal_torch_fidelitys_own(network: nn.Module, extractor_name: str, shapes: Tensor) -> None:
     from torch_fidelity import KEY_METRIC_FID, KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, calculate_metrics
 
     first, second = shapes[:80], shapes[80:].flip(3)
     theirs = calculate_metrics(
         input1=Pixels(first),
         input2=Pixels(second),
-        feature_extractor=network.name,
+        feature_extractor=extractor_name,
         fid=True,
         isc=True,
         isc_splits=4,
@@ -67,6 +96,18 @@ def test_scores_equal_torch_fidelitys_own(network: nn.Module, shapes: Tensor) ->
 def test_a_set_is_at_distance_zero_from_itself() -> None:
     stats = fidelity.statistics(normal(500, 8))
     assert fidelity.frechet_distance(stats, stats) == pytest.approx(0, abs=1e-6)
+
+
+def test_statistics_and_inception_score_are_torch_fidelitys_bit_for_bit() -> None:
+    from torch_fidelity.metric_fid import fid_features_to_statistics
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    features, logits = normal(103, 8) + 1, 3 * normal(103, 10, seed=1)
+    ours, theirs = fidelity.statistics(features), fid_features_to_statistics(features)
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in theirs)
+    for splits in (1, 7):
+        assert fidelity.inception_score(logits, splits=splits) == tuple(isc_features_to_metric(logits, splits=splits).values())
 
 
 def torch_fidelitys(first: fidelity.Statistics, second: fidelity.Statistics) -> float:
@@ -196,14 +237,16 @@ def test_the_pass_is_strict_float32_and_the_images_are_made_as_the_program_chose
     assert chosen == [True]
 
 
-def test_kernel_distance_and_precision_and_recall_equal_torch_fidelitys_own(network: nn.Module, shapes: Tensor) -> None:
+def test_kernel_distance_and_precision_and_recall_equal_torch_fidelitys_own(
+    network: nn.Module, extractor_name: str, shapes: Tensor
+) -> None:
     from torch_fidelity import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, KEY_METRIC_PRECISION, KEY_METRIC_RECALL, calculate_metrics
 
     first, second = shapes[:80], shapes[80:].flip(3)
     theirs = calculate_metrics(
         input1=Pixels(first),
         input2=Pixels(second),
-        feature_extractor=network.name,
+        feature_extractor=extractor_name,
         kid=True,
         kid_subset_size=70,
         prc=True,

@@ -15,10 +15,10 @@ import torch
 
 from sngan import Config, UserError, train
 from sngan.data.shapes import Shapes
+from sngan.errors import Interrupted
 from sngan.files import read_json, read_lines
 from sngan.runs.folder import RunFolder
 from sngan.runs.result import ending, finished, write_failure
-from sngan.signals import Interrupted
 from sngan.state import TrainState
 from sngan.training import engine
 

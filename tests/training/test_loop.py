@@ -25,12 +25,12 @@ from sngan import Config, UserError, registry, train
 from sngan.config import GeneratorNetwork
 from sngan.data.batches import Batches
 from sngan.data.images import ImageSpec, game_spec
+from sngan.errors import Interrupted
 from sngan.evaluation.extractors.small_resnet import SHIPPED
 from sngan.files import read_json, read_lines
 from sngan.generators.generator import Generator
 from sngan.networks import build_networks
 from sngan.runs.checkpoint import steps_saved
-from sngan.signals import Interrupted
 from sngan.state import TrainState
 from sngan.training import engine
 from sngan.training.inputs import InputStream

@@ -26,13 +26,13 @@ from sngan.cli.hydra_app import call_hydra, readable_errors
 from sngan.cli.sweeps.gpus import claimed_gpu
 from sngan.cli.sweeps.outcomes import Outcome, summary
 from sngan.cli.sweeps.output import Prefixed
-from sngan.errors import UserError
+from sngan.errors import Interrupted, UserError
 from sngan.files import read_json, read_text, write_json
 from sngan.launch import is_first, launch
 from sngan.processes import ask_to_end
 from sngan.runs.folder import TRACEBACK
 from sngan.runs.result import ending, write_failure
-from sngan.signals import ECHO, Interrupted, StopRequest
+from sngan.signals import ECHO, StopRequest
 
 Task = Callable[[DictConfig], Any]
 Folder = Callable[[DictConfig], Path]

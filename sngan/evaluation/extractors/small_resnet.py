@@ -6,10 +6,8 @@ Any CIFAR ResNet (He et al. 2015, section 4.2) with parameter-free shortcuts loa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +19,8 @@ from sngan.processes import open_regular
 from sngan.provenance import sha256_of
 from sngan.registry import register
 
-if TYPE_CHECKING:
-    from torch_fidelity import FeatureExtractorBase
-
 SHIPPED = Path(__file__).with_name("small_resnet.safetensors")
 SHIPPED_SHA256 = "59d86b12c1491436e562d023b01a7018803d780b260b2dacb653e9fffd2ac6c9"
-FIDELITY_NAME = "sngan-small-resnet"
 
 # of ImageNet's colours, which the public CIFAR ResNets were trained with
 MEAN = (0.485, 0.456, 0.406)
@@ -126,35 +120,5 @@ def _architecture(tensors: Mapping[str, Tensor], path: Path) -> tuple[list[int],
     return widths, blocks, len(tensors["linear.weight"])
 
 
-def _network(path: Path) -> FeatureExtractorBase:
-    return _fidelity_class()(FIDELITY_NAME, ["features", "logits"], path)
-
-
-@cache
-def _fidelity_class() -> type[FeatureExtractorBase]:
-    """torch-fidelity's side of the network, registered there as `FIDELITY_NAME` on the first call."""
-    from torch_fidelity import FeatureExtractorBase, register_feature_extractor
-
-    class SmallResNetFeatures(FeatureExtractorBase):  # type: ignore[misc]
-        def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: Path | None = None, **_: Any):
-            super().__init__(name, features_list)
-            self.network = read(Path(feature_extractor_weights_path or SHIPPED)).eval()
-
-        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-            outputs = dict(zip(self.get_provided_features_list(), self.network(images), strict=True))
-            return tuple(outputs[name] for name in self.features_list)
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return "features", "logits"
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return "logits" if metric == "isc" else "features"
-
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
-
-    register_feature_extractor(FIDELITY_NAME, SmallResNetFeatures)
-    return SmallResNetFeatures
+def _network(path: Path) -> SmallResNet:
+    return read(path).to(memory_format=torch.channels_last)  # 1.3 times as fast on a CPU

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_any_depth_and_widths_load_and_give_what_was_saved(
     loaded = extractor(tmp_path / "mine.safetensors")
     features, logits = loaded.load("cpu")(images())
     with torch.no_grad():
-        expected = network(images())
+        expected = copy.deepcopy(network).to(memory_format=torch.channels_last)(images())
     assert loaded.label == "mine"
     assert torch.equal(features, expected[0])
     assert torch.equal(logits, expected[1])
