@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from sngan.cli.hydra_app import call_hydra, configs, overrides_first, readable_errors
+from sngan.cli.registered import offer_registered
 from sngan.errors import UserError
 
 
@@ -21,6 +22,7 @@ def run(
     `folder` gives the folder of a task's results, which a sweep reads when the task has ended.
     """
     words = overrides_first(argv)
+    offer_registered(words)
     if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
         from sngan.cli.sweeps.search import register_sweeper
         from sngan.cli.sweeps.sweeps import run_sweep
