@@ -28,11 +28,16 @@ def main(argv: list[str]) -> int:
         return 128 + stop.signum
 
 
-def _evaluate(cfg: DictConfig) -> None:
+def evaluate_request(cfg: DictConfig) -> Evaluate:
+    """The request that the composed config makes."""
     values = to_dict(cfg)
     if takes_no_score(values.get("protocol")):
         raise UserError("protocol=none takes no score; give protocol=standard or protocol=quick, or leave it out")
-    request = typed(Evaluate, values)
+    return typed(Evaluate, values)
+
+
+def _evaluate(cfg: DictConfig) -> None:
+    request = evaluate_request(cfg)
     records = []
     with StopRequest() as stop, stop.at_once():
         for record in evaluate(request):

@@ -41,6 +41,8 @@ def _report(cfg: DictConfig, paths: list[str]) -> None:
 
 
 def command(config: Mapping[str, Any]) -> str | None:
-    """A command line that trains a run of this config, or None if there is none."""
-    overrides = overrides_for(config)
+    """A command line that trains a run of this config, or None if there is none, as for images that were given from Python."""
+    data = config.get("data")
+    own = isinstance(data, Mapping) and data.get("name") == "own"
+    overrides = None if own else overrides_for(config)
     return None if overrides is None else shlex.join(["sngan", "train", *overrides])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from sngan import Config, UserError, train
+from sngan import Config, UserError
 from sngan.data.shapes import Shapes
 from sngan.files import read_json, read_lines
 from sngan.runs.folder import RunFolder
@@ -21,6 +21,7 @@ from sngan.runs.result import ending, finished, write_failure
 from sngan.signals import Interrupted
 from sngan.state import TrainState
 from sngan.training import engine
+from sngan.training.loop import train
 
 Tiny = Callable[..., Config]
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 import sngan
 from conftest import TINY, event_steps, full_disk
-from sngan import Config, UserError, train
+from sngan import Config, UserError
 from sngan.data.batches import Batches
 from sngan.data.images import game_spec
 from sngan.evaluation.extractors.small_resnet import SHIPPED
@@ -31,6 +31,7 @@ from sngan.signals import Interrupted
 from sngan.state import TrainState
 from sngan.training import engine
 from sngan.training.inputs import InputStream
+from sngan.training.loop import train
 from sngan.training.step import Game, Inputs
 
 Tiny = Callable[..., Config]
