@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from sngan.layers.normalized import Normalized
 from sngan.processes import open_regular
 from sngan.report.report import report
 from sngan.report.request import Report
-from sngan.runs import earlier
+from sngan.runs import earlier, hub
 from sngan.runs.checkpoint import MANIFEST, Checkpoint, load_discriminator, open_checkpoint
 from sngan.runs.records import Record
 from sngan.runs.run import read_run
@@ -114,6 +115,17 @@ class Run:
     def export(self, *words: str, **keys: Any) -> Path:
         """Writes the generator for other programs, with a card, and gives the path of the file: `format="onnx"`, `out="folder"`."""
         return export(typed(Export, to_dict(composed("export", self._words(words, keys))))).path
+
+    def push(self, name: str, *, license: str | None = None, weights: Weights = "ema", private: bool = False) -> str:
+        """Makes `user/name` on the Hugging Face Hub if need be, and uploads weights, config and card there; gives its address.
+
+        No path of this machine is among them. `sngan.load_generator("hf://user/name")` loads the generator. Needs the extra hub, and a
+        login by `hf auth login`.
+        """
+        hub.check(name)
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.export(format="weights", license=license, weights=weights, out=Path(folder, "out"))
+            return hub.upload(path.parent, name, private=private)
 
     def report(self, *words: str, **keys: Any) -> Path:
         """Writes the page of the run, or where `out` says, and gives its path."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from sngan.errors import UserError
@@ -10,6 +11,9 @@ from sngan.processes import cache_folder
 from sngan.runs.exported import CONFIG, WEIGHTS
 
 SCHEME = "hf://"
+FAULTS = (OSError, ValueError, RuntimeError)
+"""What `huggingface_hub` raises: its errors of HTTP are OSErrors."""
+
 EXTRA = "the Hub needs the extra hub, which is not installed: pip install 'sngan[hub]'"
 
 
@@ -21,33 +25,35 @@ def download(source: str) -> Path:
     match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", source)
     if not match:
         raise UserError(f"{source}: give hf://user/name, or hf://user/name@revision")
+    check(match[1])
+    from huggingface_hub import snapshot_download
+
+    # files rather than links into the Hub's own cache
+    folder = cache_folder() / "hub" / re.sub(r"[/@]+", "--", source.removeprefix(SCHEME))
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError:
-        raise UserError(EXTRA) from None
-    try:
-        # files rather than links into the Hub's own cache
-        folder = cache_folder() / "hub" / re.sub(r"[/@]+", "--", source.removeprefix(SCHEME))
         return Path(snapshot_download(match[1], revision=match[2], local_dir=folder, allow_patterns=[CONFIG, WEIGHTS, "README.md"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except FAULTS as error:
         raise UserError(f"{source} cannot be had: {_reason(error)}") from None
+
+
+def check(name: str) -> None:
+    """Raises `UserError` unless this is `user/name` and the extra is installed."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UserError(f"{name}: give user/name")
+    if find_spec("huggingface_hub") is None:
+        raise UserError(EXTRA)
 
 
 def upload(folder: Path, name: str, *, private: bool) -> str:
     """Makes `user/name` on the Hub if need be and uploads the files of a folder to it; gives its address. Raises `UserError`."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise UserError(f"{name}: give user/name")
-    try:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-    except ImportError:
-        raise UserError(EXTRA) from None
+    check(name)
+    from huggingface_hub import HfApi
+
     try:
         api = HfApi()
         address = api.create_repo(name, private=private, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="An SNGAN generator")
-    except (HfHubHTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
+    except FAULTS as error:
         raise UserError(f"{name} cannot be written on the Hub: {_reason(error)}; hf auth login signs in") from None
     return str(address)
 
