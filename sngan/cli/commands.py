@@ -8,4 +8,5 @@ COMMANDS = {
     "inspect": "look at the singular values of a checkpoint's weights",
     "export": "write a checkpoint's generator for other programs",
     "report": "write one page about a run, or about several",
+    "watch": "show the page of a run that goes on, in a browser",
 }

@@ -18,12 +18,16 @@ from sngan.report.request import Report
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command and returns the exit code. Words without KEY= are paths, which Hydra does not parse."""
+    """Runs the command and returns the exit code. Words without KEY= are paths."""
+    paths, words = paths_and_words(argv)
+    return run("report", lambda cfg: _report(cfg, paths), words)
+
+
+def paths_and_words(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The paths in a command line, and the words that Hydra parses."""
     words = overrides_first(argv)
     n = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-    paths = [word for word in words[:n] if is_path(word)]
-    rest = [word for word in words[:n] if not is_path(word)] + words[n:]
-    return run("report", lambda cfg: _report(cfg, paths), rest)
+    return [word for word in words[:n] if is_path(word)], [word for word in words[:n] if not is_path(word)] + words[n:]
 
 
 def is_path(word: str) -> bool:
