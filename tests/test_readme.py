@@ -23,7 +23,7 @@ BLOCK = re.compile(r"(?ms)^```(\w*)\n(.*?)^```$")
 NOT_RUN = {
     "make ": "sets up an environment",
     "tensorboard ": "serves until it is ended",
-    "sngan watch ": "serves until it is ended; has tests of its own",
+    "sngan watch ": "serves until it is ended",
     "eval ": "is for the shell",
     "torchrun ": "starts processes, one for each GPU",
     "srun ": "needs Slurm",
@@ -88,6 +88,8 @@ def shrunk(words: list[str]) -> list[str]:
         return words if "n=0" in given else [*words, "n=16"]
     if command == "evaluate":
         return [*words, "n=16"]
+    if command == "export":
+        return words
     if command == "sample":
         return [*words, *(["mode.seconds=0.1"] if ".mp4" in words[-1] else [])]
     networks = "resnet" if "generator=resnet" in given else "cnn"
