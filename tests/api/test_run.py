@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from typed_use import use
 
 import sngan
 from conftest import TINY, finished_run
@@ -122,3 +123,7 @@ def test_a_class_that_is_not_there_is_told(conditional: Path) -> None:
 
 def test_public_names_are_there_to_complete() -> None:
     assert {"Run", "train", "load_generator", "OwnImages", "__version__"} <= set(dir(sngan))
+
+
+def test_what_is_typed_runs(path: Path) -> None:
+    assert use(path).shape == (3, 3, 32, 32)
