@@ -27,7 +27,7 @@ from sngan.report.report import report
 from sngan.report.request import Report
 from sngan.runs import earlier, hub
 from sngan.runs.checkpoint import MANIFEST, Checkpoint, load_discriminator, open_checkpoint
-from sngan.runs.records import Record
+from sngan.runs.records import Record, read_result
 from sngan.runs.run import read_run
 from sngan.sampling.pictures import Pictures
 from sngan.sampling.trained import TrainedGenerator, load_generator
@@ -84,7 +84,7 @@ class Run:
     @property
     def scores(self) -> dict[str, dict[str, float]]:
         """The full scores at the end of training of the 'last' checkpoint and the 'best' by the quick score; {} if there are none."""
-        found = read_object(self.path / "result.json") or {}
+        found = read_result(self.path / "result.json") or {}
         return {which: dict(record["scores"]) for which, record in found.get("scores", {}).items()}
 
     def generator(self, *, weights: Weights = "ema") -> TrainedGenerator:
