@@ -169,7 +169,7 @@ def test_a_generator_with_spectral_norm_is_given_out_plain(tiny: Tiny) -> None:
     train(tiny("run_dir=run", "generator.normalization=spectral", "steps=2"))
     G = sngan.load_generator(sngan.open_checkpoint(Path("run/checkpoints/step-00000002")))
     assert not any(name.endswith((".u", ".v", ".gamma")) for name in G.state_dict())
-    assert largest_singular_value(G.linear.weight) == pytest.approx(1.0, abs=0.05)
+    assert largest_singular_value(G.network.linear.weight) == pytest.approx(1.0, abs=0.05)
 
 
 def test_scoring_and_sampling_change_nothing(tiny: Tiny) -> None:
