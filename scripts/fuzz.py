@@ -45,10 +45,10 @@ from sngan.config import Config, parse
 from sngan.data.image_folder import Pictures
 from sngan.data.npz import Npz
 from sngan.errors import UserError
-from sngan.evaluation.cache import folder as cache_folder
 from sngan.evaluation.cache import remembered
 from sngan.evaluation.extractors import small_resnet
 from sngan.files import read_json, write_json
+from sngan.processes import cache_folder
 from sngan.provenance import commit, versions
 from sngan.report.comparison_page import several_page
 from sngan.report.embedding import from_file

@@ -103,7 +103,7 @@ class Job:
         error, scores = None, {}
         try:
             for protocol, config in zip(self.protocols, self.configs, strict=True):
-                scores[protocol] = sngan.train(config)
+                scores[protocol] = sngan.train(config).scores
         except UserError as why:
             error = str(why)
             print(f"failed: {error}", file=sys.stderr)

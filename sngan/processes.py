@@ -1,5 +1,5 @@
 """What differs between operating systems: whether a process runs and how it is asked to end, how files are opened and flushed, how output
-is dropped, how large the memory is."""
+is dropped, how large the memory is, where results are kept."""
 
 from __future__ import annotations
 
@@ -93,3 +93,10 @@ def memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def cache_folder() -> Path:
+    """Where results are kept between runs, `SNGAN_CACHE` or the platform's cache folder of the user; it need not exist."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("SNGAN_CACHE") or user_cache_path("sngan"))

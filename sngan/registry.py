@@ -50,15 +50,33 @@ def register(group: str, name: str) -> Callable[[Builder], Builder]:
     """Decorator that offers a builder as `group=name`.
 
     The builder's positional parameters are what the program knows (an `ImageSpec`, say); its keyword-only parameters are the options
-    of the YAML file, with types that pydantic checks and without defaults: the YAML file is where a default lives.
+    of the YAML file, with types that pydantic checks and without defaults: the YAML file is where a default lives. A builder without
+    a YAML file has its defaults in the signature.
+
+    The same builder replaces itself, so that a notebook's cell may run again. Raises `UserError` for an unknown group, and for a name that
+    two builders want.
     """
+    if group not in _builders:
+        raise UserError(f"register({group!r}, {name!r}): no such group; {nearest(group, _builders)}")
 
     def add(builder: Builder) -> Builder:
-        assert name not in _builders[group], f"{group}={name} is registered twice"
+        before = _builders[group].get(name, builder)
+        if _origin(before) != _origin(builder):
+            raise UserError(f"{group}={name} is the name of {_origin(before)} and of {_origin(builder)}; give yours another name")
         _builders[group][name] = builder
         return builder
 
     return add
+
+
+def _origin(builder: Callable[..., Any]) -> str:
+    """Where a builder was written; in a script or notebook, whose cells change, the whole of it is one place."""
+    return "__main__" if builder.__module__ == "__main__" else f"{builder.__module__}.{builder.__qualname__}"
+
+
+def registered(group: str) -> set[str]:
+    """The names that have been registered so far; imports nothing."""
+    return set(_builders[group])
 
 
 def names(group: str) -> list[str]:
@@ -79,7 +97,7 @@ def check(group: str, component: Component) -> dict[str, Any]:
         raise UserError(
             f"{group}.name={component.name}: no such {group}; {known}; names of your own are registered by plugins=[MODULE]"
         )
-    schema = _options_schema(group, component.name)
+    schema = _options_schema(group, component.name, _builders[group][component.name])
     try:
         # through JSON, where strict still reads a list as a tuple, a string as a path and an int as a float
         checked = schema.model_validate_json(json.dumps(dict(component.options)), strict=True)
@@ -105,10 +123,25 @@ def build(group: str, component: Component, *context: Any) -> Any:
 def options(group: str, name: str) -> Mapping[str, Any]:
     """The options of a builder: name -> annotated type."""
     _import_group(group)
-    builder = _builders[group][name]
+    return {option: hint for option, (hint, _) in _signature(_builders[group][name]).items()}
+
+
+def defaults(group: str, name: str) -> Mapping[str, Any]:
+    """The options that have defaults in the signature of a builder that is registered, as plain values."""
+    from pydantic import TypeAdapter
+
+    return {
+        option: TypeAdapter(hint).dump_python(default, mode="json")
+        for option, (hint, default) in _signature(_builders[group][name]).items()
+        if default is not ...
+    }
+
+
+def _signature(builder: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Option -> annotated type and default, `...` where there is none."""
     hints = get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
-    parameters = inspect.signature(builder).parameters.values()
-    return {p.name: hints[p.name] for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    own = (p for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY)
+    return {p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default) for p in own}
 
 
 @cache
@@ -119,8 +152,8 @@ def _import_group(group: str) -> None:
 
 
 @cache
-def _options_schema(group: str, name: str) -> type[BaseModel]:
+def _options_schema(group: str, name: str, builder: Callable[..., Any]) -> type[BaseModel]:
     from pydantic import ConfigDict, create_model
 
-    fields: dict[str, Any] = {option: (hint, ...) for option, hint in options(group, name).items()}
+    fields: dict[str, Any] = dict(_signature(builder))
     return create_model(f"{group}.{name}", __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)

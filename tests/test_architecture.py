@@ -18,10 +18,11 @@ PACKAGE = Path(sngan.__file__).parent
 
 FLOORS = [
     {"__main__"},
+    {"__init__"},
+    {"api"},
     {"cli"},
     {"report"},
-    {"__init__"},
-    {"benchmark", "inspection"},
+    {"benchmark", "inspection", "export"},
     {"training"},
     {"evaluation"},
     {"sampling"},
@@ -38,7 +39,7 @@ FLOORS = [
 """The rooms of the house from the top floor to the bottom: each imports from floors below its own alone.
 
 The optimiser is below training, because its moments are part of the state and of checkpoints. Three places name modules in text, which
-they import when a user asks: `__init__` the homes of public names (`compose` is in cli), `__main__` the command, `registry` its groups.
+they import when a user asks: `__init__` the homes of public names, `__main__` the command, `registry` its groups.
 """
 
 MOST = 1 / 5
@@ -54,10 +55,23 @@ ONLY_IN = {
     "av": "sampling/video.py",
     "jinja2": "report/page.py",
     "markupsafe": "report",
+    "onnx": "export/formats/onnx.py",
+    "onnxruntime": "export/formats/onnx.py",
+    "huggingface_hub": "runs/hub.py",
 }
 """Outside packages, and the only place that may know them."""
 
-LAZY = {"torch_fidelity", "torchvision", "safetensors", "matplotlib", "tensorboard", "av", "optuna"}
+LAZY = {
+    "torch_fidelity",
+    "torchvision",
+    "safetensors",
+    "matplotlib",
+    "tensorboard",
+    "av",
+    "optuna",
+    "onnxruntime",
+    "huggingface_hub",
+}
 """Packages imported inside functions, so that the networks need torch alone."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))

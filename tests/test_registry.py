@@ -96,6 +96,29 @@ def test_a_plugin_registers_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert registry.build("loss", Component(name="mine", weight=2)) == 2.0
 
 
+def test_a_cell_that_registers_runs_again_with_what_it_has_become(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._builders, "loss", dict(registry._builders["loss"]))
+    cell = "from sngan import register\n@register('loss', 'mine')\ndef {}(*, weight: float = {}) -> float:\n    return weight"
+    for name, weight in (("mine", 1.0), ("mine", 2.0), ("renamed", 3.0)):
+        exec(cell.format(name, weight), {"__name__": "__main__"})
+        assert registry.build("loss", Component(name="mine")) == weight
+
+
+def test_a_name_of_another_builder_is_refused_with_both_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.names("loss")
+    with pytest.raises(
+        UserError, match=r"loss=hinge is the name of sngan\.losses\.hinge\.hinge and of .*; give yours another name"
+    ):
+
+        @registry.register("loss", "hinge")
+        def mine() -> None: ...
+
+
+def test_a_group_that_does_not_exist_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"register\('losses', 'mine'\): no such group; did you mean loss\?"):
+        registry.register("losses", "mine")
+
+
 def test_a_plugin_with_another_signature_is_told_what_it_must_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._builders, "discriminator", dict(registry._builders["discriminator"]))
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -12,17 +9,24 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from sngan.cli.hydra_app import configs, readable_errors
+from sngan.cli.plugins import import_plugin
+from sngan.cli.registered import offer_registered
 from sngan.cli.run_names import run_dir
 from sngan.config import Config, Section, parse
-from sngan.errors import UserError
 
 Schema = TypeVar("Schema", bound=Section)
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
     """The config of `sngan train OVERRIDES`, for use from Python: `sngan.train(sngan.compose(["loss=bce", "seed=1"]))`."""
-    with readable_errors("train", overrides), hydra.initialize_config_dir(str(configs()), version_base="1.3"):
-        return train_config(hydra.compose("train", list(overrides)), overrides)
+    return train_config(composed("train", overrides), overrides)
+
+
+def composed(command: str, overrides: Sequence[str]) -> DictConfig:
+    """Hydra's config of a command line, for use from Python; raises `UserError` as the command does."""
+    offer_registered(overrides)
+    with readable_errors(command, overrides), hydra.initialize_config_dir(str(configs()), version_base="1.3"):
+        return hydra.compose(command, list(overrides))
 
 
 def train_config(cfg: DictConfig, overrides: Sequence[str]) -> Config:
@@ -57,20 +61,9 @@ def typed(schema: type[Schema], values: dict[str, Any]) -> Schema:
     return parse(schema, values)
 
 
-def import_plugin(module: str) -> None:
-    """Imports a module by name, from the working folder or as installed; `UserError` says what is wrong with it."""
-    sys.path.insert(0, os.getcwd())  # a console script does not look there
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # a plugin is foreign code and may raise anything
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UserError(f"plugins={module}: {reason}; give a module that can be imported from this folder") from None
-    finally:
-        sys.path.pop(0)
-
-
 def to_dict(cfg: DictConfig) -> dict[str, Any]:
-    """Plain values, interpolations resolved; `MissingMandatoryValue` for a key that must be given."""
-    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    """Plain values, interpolations resolved; `UserError` for a key that must be given."""
+    with readable_errors("", ()):
+        values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}

@@ -27,11 +27,16 @@ def main(argv: list[str]) -> int:
         return 128 + stop.signum
 
 
-def _evaluate(cfg: DictConfig) -> None:
+def evaluate_request(cfg: DictConfig) -> Evaluate:
+    """The request that the composed config makes."""
     values = to_dict(cfg)
     if takes_no_score(values.get("protocol")):
         raise UserError("protocol=none takes no score; give protocol=standard or protocol=quick, or leave it out")
-    request = typed(Evaluate, values)
+    return typed(Evaluate, values)
+
+
+def _evaluate(cfg: DictConfig) -> None:
+    request = evaluate_request(cfg)
     from sngan.evaluation.evaluate import evaluate
     from sngan.signals import StopRequest
 

@@ -18,7 +18,6 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-import sngan
 from sngan.errors import UserError, nearest
 
 FLAGS = {"--help", "-h", "--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc"}
@@ -59,7 +58,7 @@ def needs_extra(choice: str) -> str:
 
 def configs() -> Path:
     """The folder of the YAML files: inside an installed package, beside it in a checkout."""
-    package = Path(sngan.__file__).parent
+    package = Path(__file__).parents[1]
     return next(folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir())
 
 

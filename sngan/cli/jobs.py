@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sngan.cli.commands import LESS
 from sngan.cli.hydra_app import call_hydra, configs, overrides_first, readable_errors
+from sngan.cli.registered import offer_registered
 from sngan.errors import UserError, naming_memory
 
 
@@ -23,6 +24,7 @@ def run(
     `folder` gives the folder of a task's results, which a sweep reads when the task has ended.
     """
     words, task = overrides_first(argv), partial(_in_memory, command, task)
+    offer_registered(words)
     if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
         from sngan.cli.sweeps.search import register_sweeper
         from sngan.cli.sweeps.sweeps import run_sweep

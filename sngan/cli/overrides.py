@@ -114,13 +114,13 @@ def _override(key: str, found: Flat, wanted: Flat) -> str:
         raise UserError(f"{key} is no key")
     if key not in wanted:
         return f"~{key}"
-    return f"{'' if key in found else '+'}{key}={_written(wanted[key])}"
+    return f"{'' if key in found else '+'}{key}={written(wanted[key])}"
 
 
-def _written(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+def written(value: Any) -> str:
+    """A plain value in Hydra's grammar; `UserError` for text that it would read as something else."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(written, value))}]"
     if not isinstance(value, str):
         return json.dumps(value)
     if re.fullmatch(r"[A-Za-z_/.][\w./-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):

@@ -18,12 +18,16 @@ from sngan.report.request import Report
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command and returns the exit code. Words without KEY= are paths, which Hydra does not parse."""
+    """Runs the command and returns the exit code. Words without KEY= are paths."""
+    paths, words = paths_and_words(argv)
+    return run("report", lambda cfg: _report(cfg, paths), words)
+
+
+def paths_and_words(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The paths in a command line, and the words that Hydra parses."""
     words = overrides_first(argv)
     n = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-    paths = [word for word in words[:n] if is_path(word)]
-    rest = [word for word in words[:n] if not is_path(word)] + words[n:]
-    return run("report", lambda cfg: _report(cfg, paths), rest)
+    return [word for word in words[:n] if is_path(word)], [word for word in words[:n] if not is_path(word)] + words[n:]
 
 
 def is_path(word: str) -> bool:
@@ -41,6 +45,8 @@ def _report(cfg: DictConfig, paths: list[str]) -> None:
 
 
 def command(config: Mapping[str, Any]) -> str | None:
-    """A command line that trains a run of this config, or None if there is none."""
-    overrides = overrides_for(config)
+    """A command line that trains a run of this config, or None if there is none, as for images that were given from Python."""
+    data = config.get("data")
+    own = isinstance(data, Mapping) and data.get("name") == "own"
+    overrides = None if own else overrides_for(config)
     return None if overrides is None else shlex.join(["sngan", "train", *overrides])

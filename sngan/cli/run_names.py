@@ -13,8 +13,8 @@ from sngan.errors import UserError
 from sngan.files import read_object
 from sngan.keys import is_among
 
-NOT_A_VARIANT = {"seed", "experiment", "sweep", *FREE}
-"""Overrides that are not part of the variant: they have a place of their own in the path, or do not change what is trained."""
+NOT_A_VARIANT = {"seed", "experiment", "sweep", "data.sha256", *FREE}
+"""Overrides that are not part of the variant: they have a place of their own in the path, are long, or do not change what is trained."""
 
 LONGEST = 100
 """The longest name of a variant; a longer one is cut, and gets a hash."""

@@ -35,10 +35,11 @@ def decode(path: Path, resolution: int) -> Image.Image:
         # a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size; twice what we need keeps the resizing good
         image.draft(None, (2 * resolution, 2 * resolution))
         ImageOps.exif_transpose(image, in_place=True)
-        return _to_rgb(image)
+        return to_rgb(image)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode in RGB, as `decode` says."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # Pillow's own conversion clips at 255
     if image.mode in ("I", "F"):

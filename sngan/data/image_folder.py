@@ -21,7 +21,7 @@ from tqdm import tqdm
 from sngan.config import Resolution
 from sngan.data.decoding import SUFFIXES, decode, read_picture
 from sngan.data.images import Images, ImageSpec, Source, Split
-from sngan.data.reading import CHUNK, live_as_long_as_the_run, worker_context
+from sngan.data.reading import CHUNK, live_as_long_as_the_run, without_main, worker_context
 from sngan.errors import UserError
 from sngan.provenance import sha256_of
 from sngan.registry import register
@@ -161,7 +161,8 @@ def _errors(pictures: Pictures) -> dict[int, str]:
     n, pool = len(pictures), _pool(len(pictures))
     chunks = [pictures.files[start : start + CHUNK] for start in range(0, n, CHUNK)]
     try:
-        found = chain.from_iterable(pool.map(partial(_faults, pictures.root, pictures.resolution), chunks))
+        with without_main():
+            found = chain.from_iterable(pool.map(partial(_faults, pictures.root, pictures.resolution), chunks))
         faults = enumerate(tqdm(found, total=n, desc="checking pictures", unit="image", delay=2, disable=None))
         return {index: fault for index, fault in faults if fault}
     finally:

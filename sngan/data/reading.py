@@ -5,8 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Generator, Iterable
+import sys
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from threading import Thread
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -29,12 +32,14 @@ def read(images: Images, batches: Iterable[list[int]], *, workers: int) -> Gener
         images,
         batch_sampler=batches,
         num_workers=workers,
-        multiprocessing_context=worker_context() if workers else None,
+        multiprocessing_context=worker_context(images) if workers else None,
         worker_init_fn=live_as_long_as_the_run,
         generator=torch.Generator(),  # otherwise the loader draws a number from the global one
     )
     try:
-        yield from loader
+        with without_main(images):
+            batches_read = iter(loader)
+        yield from batches_read
     except UserError as error:
         # the frames in its traceback hold the loader, whose workers are to end now
         error.with_traceback(None)
@@ -56,17 +61,38 @@ def read_all(images: Images, spec: ImageSpec, *, workers: int) -> TensorImages:
     return TensorImages(pixels, labels)
 
 
-def worker_context() -> multiprocessing.context.BaseContext:
+def worker_context(images: Images | None = None) -> multiprocessing.context.BaseContext:
     """How workers start: from a clean server process, which inherits neither CUDA nor the locks of our threads, as a fork would.
 
     The server imports torch once, then forks in milliseconds; it serves all runs of this process and ends with it. Where there is
-    none (Windows), each worker is a fresh interpreter.
+    none (Windows), each worker is a fresh interpreter. Images whose class is of a script or notebook are known to a fork alone.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    methods = multiprocessing.get_all_start_methods()
+    if "fork" in methods and _is_of_main(images):
+        return multiprocessing.get_context("fork")
+    if "forkserver" not in methods:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["sngan.data.images"])
     return context
+
+
+@contextmanager
+def without_main(images: Images | None = None) -> Iterator[None]:
+    """Inside, workers start without the script of this process, which they would run again unless it guards its main part."""
+    if _is_of_main(images):
+        yield
+        return
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _is_of_main(images: Images | None) -> bool:
+    return type(images).__module__ == "__main__"
 
 
 def live_as_long_as_the_run(_worker: int = 0) -> None:

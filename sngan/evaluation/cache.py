@@ -12,23 +12,15 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from sngan.processes import open_regular
+from sngan.processes import cache_folder, open_regular
 
 log = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
-
-
-def folder() -> Path:
-    """Where results are kept; it need not exist."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ.get("SNGAN_CACHE") or user_cache_path("sngan"))
 
 
 def remembered(kind: str, made_from: dict[str, Any], holds: Mapping[str, int], make: Callable[[], Tensors]) -> Tensors:
@@ -43,7 +35,7 @@ def remembered(kind: str, made_from: dict[str, Any], holds: Mapping[str, int], m
     from safetensors.torch import load_file, save_file
 
     name = hashlib.sha256(json.dumps([kind, made_from], sort_keys=True).encode()).hexdigest()
-    path = folder() / f"{kind}-{name[:32]}.safetensors"
+    path = cache_folder() / f"{kind}-{name[:32]}.safetensors"
     # RuntimeError: safetensors opens the file twice, and torch says so where it was deleted in between
     with suppress(OSError, SafetensorError, RuntimeError):
         open_regular(path).close()

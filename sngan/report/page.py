@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sngan import __version__
+from sngan.provenance import versions
 from sngan.report import charts, formatting
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -31,7 +31,7 @@ def render(template: str, **context: Any) -> str:
             policy=policy,
             style=Markup((TEMPLATES / "page.css").read_text()),
             script=Markup(script),
-            version=__version__,
+            version=versions()["sngan"],
             size=charts,
         )
     )

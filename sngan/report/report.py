@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import torch
 
 from sngan import devices
 from sngan.errors import UserError
@@ -16,7 +18,8 @@ from sngan.report.samples import make
 from sngan.report.tables import csv_table, markdown
 from sngan.runs.run import Run, find_runs, read_run
 
-SUFFIXES = {"html": ".html", "markdown": ".md", "csv": ".csv"}
+Kind = Literal["html", "markdown", "csv"]
+SUFFIXES: dict[Kind, str] = {"html": ".html", "markdown": ".md", "csv": ".csv"}
 
 
 class Written(NamedTuple):
@@ -39,10 +42,22 @@ def report(request: Report, *, command: Callable[[Mapping[str, Any]], str | None
     device = devices.resolve(request.device)
     kind = request.format or _kind(request.out)
     out = request.out or Path(request.paths[0] if len(request.paths) == 1 else ".") / f"report{SUFFIXES[kind]}"
-    folders = find_runs(request.paths)
+    find_runs(request.paths)
     _check_out(out)
+    page, n_runs, left_out = page_of(request, kind, out.parent, device, command=command)
+    try:
+        replace(out, page.encode(errors="replace"))  # a file name may hold what is no text
+    except OSError as error:
+        raise UserError(f"out={out} cannot be written ({error.strerror}); give another out=FILE") from None
+    return Written(out, n_runs, left_out)
+
+
+def page_of(
+    request: Report, kind: Kind, home: Path, device: torch.device, *, command: Callable[[Mapping[str, Any]], str | None]
+) -> tuple[str, int, list[str]]:
+    """The page as it is to lie in the folder `home`, how many runs it is about, and why others are left out."""
+    folders = find_runs(request.paths)
     runs, left_out = _read(folders)
-    home = out.parent
     if kind == "csv":
         page = csv_table(runs, home)
     elif kind == "markdown":
@@ -52,14 +67,10 @@ def report(request: Report, *, command: Callable[[Mapping[str, Any]], str | None
         page = one_page(runs[0], home, made=made, command=command(runs[0].config))
     else:
         page = several_page(runs, home, left_out=left_out)
-    try:
-        replace(out, page.encode(errors="replace"))  # a file name may hold what is no text
-    except OSError as error:
-        raise UserError(f"out={out} cannot be written ({error.strerror}); give another out=FILE") from None
-    return Written(out, len(runs), left_out)
+    return page, len(runs), left_out
 
 
-def _kind(out: Path | None) -> str:
+def _kind(out: Path | None) -> Kind:
     return next((kind for kind, suffix in SUFFIXES.items() if out and out.suffix.lower() == suffix), "html")
 
 

@@ -172,8 +172,14 @@ def restore(state: TrainState, checkpoint: Checkpoint) -> None:
     state.step = checkpoint.step
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint's manifest; `UserError` when the folder is not there or not a checkpoint that this version knows."""
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads the manifest of a checkpoint, or of the newest whole one in a run folder.
+
+    Raises `UserError` when the folder is not there or holds no checkpoint that this version knows.
+    """
+    path = Path(path)
+    if (path / "checkpoints").is_dir():
+        return find(path, None)
     values = read_object(path / MANIFEST)
     if values is None:
         raise UserError(
@@ -282,8 +288,10 @@ def load_normalized_generator(checkpoint: Checkpoint, *, weights: Literal["ema",
     return G.eval()
 
 
-def load_discriminator(checkpoint: Checkpoint) -> Normalized[nn.Module]:
-    """The discriminator of a checkpoint on the CPU, in evaluation mode; `UserError` if its file does not fit."""
+def load_discriminator(checkpoint: Checkpoint | str | Path) -> Normalized[nn.Module]:
+    """The discriminator of a checkpoint, or of a run's newest, on the CPU, in evaluation mode; `UserError` if its file does not fit."""
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint)
     config, spec, path = checkpoint.config(), checkpoint.spec, checkpoint.file("discriminator.safetensors")
     norm = activation_norm(config.discriminator.normalization)
     check_size(path, lambda: build("discriminator", config.discriminator, spec, norm))

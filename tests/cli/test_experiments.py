@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sngan import compose, train
+from sngan import compose
 from sngan.__main__ import main
 from sngan.cli.hydra_app import configs
 from sngan.data.images import ImageSpec
 from sngan.networks import build_networks
 from sngan.runs.checkpoint import steps_saved
 from sngan.training.combinations import check_combination
+from sngan.training.loop import train
 
 EXPERIMENTS = sorted(path.stem for path in (configs() / "experiment").glob("*.yaml"))
 

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from conftest import full_disk
-from sngan.evaluation.cache import Tensors, folder, remembered
+from sngan.evaluation.cache import Tensors, remembered
+from sngan.processes import cache_folder
 
 MADE_FROM = {"images": "abc", "n": 3}
 HOLDS = {"mu": 1, "sigma": 2}
@@ -34,11 +35,11 @@ def maker(value: float = 1.0) -> tuple[Callable[[], Tensors], list[None]]:
 
 def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SNGAN_CACHE", str(tmp_path / "mine"))
-    assert folder() == tmp_path / "mine"
+    assert cache_folder() == tmp_path / "mine"
     monkeypatch.delenv("SNGAN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     if sys.platform == "linux":
-        assert folder() == tmp_path / "xdg" / "sngan"
+        assert cache_folder() == tmp_path / "xdg" / "sngan"
 
 
 def test_what_was_made_once_is_read_the_next_time_bit_for_bit() -> None:
@@ -60,7 +61,7 @@ def test_what_is_made_from_something_else_is_something_else(kind: str, made_from
 def test_a_damaged_file_is_made_anew(content: bytes | None) -> None:
     make, made = maker()
     remembered("kind", MADE_FROM, HOLDS, make)
-    (file,) = folder().iterdir()
+    (file,) = cache_folder().iterdir()
     file.write_bytes(file.read_bytes()[:-5] if content is None else content)
     assert remembered("kind", MADE_FROM, HOLDS, make)["mu"].tolist() == [1.0, 1.0]
     assert remembered("kind", MADE_FROM, HOLDS, make)["mu"].tolist() == [1.0, 1.0]
@@ -85,7 +86,7 @@ def zeros(**shapes: tuple[int, ...]) -> Tensors:
 )
 def test_a_file_that_holds_other_tensors_is_made_anew(held: Tensors) -> None:
     remembered("kind", MADE_FROM, HOLDS, maker()[0])
-    (file,) = folder().iterdir()
+    (file,) = cache_folder().iterdir()
     save_file(held, file)
     make, made = maker()
     for _ in range(2):
@@ -99,7 +100,7 @@ def test_what_is_interrupted_leaves_nothing() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         remembered("kind", MADE_FROM, HOLDS, interrupted)
-    assert not list(folder().iterdir())
+    assert not list(cache_folder().iterdir())
 
 
 def test_a_folder_that_cannot_be_written_costs_time_alone_and_is_told(
@@ -118,19 +119,20 @@ def test_a_disk_that_fills_while_it_writes_costs_time_alone_and_leaves_nothing(c
         found = remembered("features", MADE_FROM, {"x": 1}, lambda: large)
     assert torch.equal(found["x"], large["x"])
     assert "features cannot be kept and will be computed again" in caplog.text
-    assert not list(folder().iterdir())
+    assert not list(cache_folder().iterdir())
 
 
 def test_two_processes_may_write_read_and_delete_the_same_result_at_once() -> None:
     program = """
 import torch
-from sngan.evaluation.cache import folder, remembered
+from sngan.evaluation.cache import remembered
+from sngan.processes import cache_folder
 
 expected = torch.arange(100_000.0)
 for i in range(60):
     assert torch.equal(remembered("kind", {"n": 1}, {"x": 1}, lambda: {"x": expected})["x"], expected)
     if i % 3 == 0:
-        for file in folder().glob("kind-*"):
+        for file in cache_folder().glob("kind-*"):
             file.unlink(missing_ok=True)
 remembered("kind", {"n": 1}, {"x": 1}, lambda: {"x": expected})
 """
@@ -138,5 +140,5 @@ remembered("kind", {"n": 1}, {"x": 1}, lambda: {"x": expected})
     processes = [subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE) for _ in range(2)]
     said = [process.communicate()[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
-    (file,) = folder().iterdir()
+    (file,) = cache_folder().iterdir()
     assert file.name.startswith("kind-")

@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from sngan.config import Component, Protocol
 from sngan.data.npz import Npz
 from sngan.evaluation import fidelity
-from sngan.evaluation.cache import folder
 from sngan.evaluation.extractors.extractor import Extractor
 from sngan.evaluation.extractors.small_resnet import SHIPPED
 from sngan.evaluation.fidelity import Features
 from sngan.evaluation.reference import Reference
 from sngan.evaluation.score import Scorer
+from sngan.processes import cache_folder
 
 EXTRACTOR = Extractor(label="net", weights=Path("w.safetensors"), sha256="f00", distance="fd", network=lambda path: None)
 OTHER = Extractor(label="net", weights=Path("w.safetensors"), sha256="ba4", distance="fd", network=lambda path: None)
@@ -87,7 +87,7 @@ def test_features_serve_for_statistics_too() -> None:
 
 def test_for_a_distance_alone_no_features_are_kept() -> None:
     reference(Look()).statistics()
-    assert [path.name.partition("-")[0] for path in folder().iterdir()] == ["moments"]
+    assert [path.name.partition("-")[0] for path in cache_folder().iterdir()] == ["moments"]
 
 
 def scores_with(weights: Path, images: Path) -> dict[str, float]:

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from conftest import full_disk
-from sngan import Config, UserError, load_generator, open_checkpoint
+from sngan import Config, UserError, open_checkpoint
 from sngan.config import Keep
 from sngan.data.images import ImageSpec
 from sngan.files import read_json
 from sngan.networks import build_networks
 from sngan.runs import checkpoint
-from sngan.runs.checkpoint import FILES, find, latest, prune, restore, save, steps_saved
+from sngan.runs.checkpoint import FILES, find, latest, load_generator, prune, restore, save, steps_saved
 from sngan.state import TrainState, initial_state
 
 SPEC = ImageSpec(32, 3, 0)

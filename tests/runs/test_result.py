@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from sngan import Config, UserError, train
+from sngan import Config, UserError
 from sngan.data.shapes import Shapes
 from sngan.errors import Interrupted
 from sngan.files import read_json, read_lines
@@ -21,6 +21,7 @@ from sngan.runs.folder import RunFolder
 from sngan.runs.result import ending, finished, write_failure
 from sngan.state import TrainState
 from sngan.training import engine
+from sngan.training.loop import train
 
 Tiny = Callable[..., Config]
 

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from conftest import events
-from sngan import Config, load_generator, open_checkpoint, train
+from sngan import Config, open_checkpoint, train
 from sngan.files import read_lines
+from sngan.runs.checkpoint import load_generator
 from sngan.sampling.grids import grid
 from sngan.sampling.sampling import balanced_labels, latents, prepared, samples
 from sngan.training import engine

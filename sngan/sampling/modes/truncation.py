@@ -7,11 +7,11 @@ from typing import Annotated
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
-from torch import Tensor
 
 from sngan.registry import register
 from sngan.sampling.figures import Sheet
 from sngan.sampling.modes.mode import Ask, Table, moving
+from sngan.sampling.truncation import truncated
 
 
 @register("mode", "truncation")
@@ -39,16 +39,3 @@ class Truncation(Table):
         heads = ["none" if psi is None else f"{psi:g}" for psi in self.psi]
         for images in moving(G, z.flatten(1, 2), labels, rounding=ask.rounding):
             yield Sheet(images, len(self.psi), "truncation psi", heads=heads, sides=ask.names(ask.n_latents))
-
-
-def truncated(z: Tensor, psi: float) -> Tensor:
-    """Latents N(0, I) as latents of the normal distribution truncated to [-psi, psi] in each component.
-
-    Brock et al. 2019 (BigGAN, section 3.1) resample a component while it is outside. Here the same distribution comes from the
-    component itself, which is mapped from quantile to quantile: no number is sampled, and the image changes gradually with psi. A smaller
-    psi gives less variety. To scale by psi, as StyleGAN does with w, would give a narrower normal distribution instead.
-    """
-    z, limit = z.double(), torch.tensor(psi, dtype=torch.float64)
-    below = torch.special.ndtr(-limit)
-    inside: Tensor = torch.special.ndtri(below + (1.0 - 2.0 * below) * torch.special.ndtr(z))
-    return inside.clamp(-limit, limit).float()

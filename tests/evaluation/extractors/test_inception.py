@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch_fidelity import feature_extractor_inceptionv3
 
-from sngan import Config, train
+from sngan import Config
 from sngan.config import Component
 from sngan.errors import UserError
 from sngan.evaluation import fidelity
@@ -21,6 +21,7 @@ from sngan.evaluation.extractors import inception as module
 from sngan.evaluation.extractors.extractor import Extractor
 from sngan.provenance import sha256_of
 from sngan.registry import build
+from sngan.training.loop import train
 
 
 def extractor(weights: Path | None = None, *, compile: bool = False) -> Extractor:

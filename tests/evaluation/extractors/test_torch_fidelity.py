@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sngan import UserError, build, compose, train
+from sngan import UserError, build, compose
 from sngan.config import Component
+from sngan.training.loop import train
 
 
 @pytest.fixture

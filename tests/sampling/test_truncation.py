@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sngan.sampling.modes.truncation import truncated
 from sngan.sampling.sampling import latents
+from sngan.sampling.truncation import truncated
 
 
 @pytest.mark.parametrize("psi", [0.04, 0.5, 1.0, 2.0])

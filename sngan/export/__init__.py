@@ -1,0 +1,1 @@
+"""Generators as files that other programs run, each compared with what it was made from."""
