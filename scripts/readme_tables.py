@@ -59,6 +59,7 @@ def filled(text: str, results: Path) -> str:
     tables: dict[str, Callable[[], str]] = {
         "default_run": lambda: default_run(results / "shapes_default.json"),
         "scaling": lambda: scaling(results / "scaling.json"),
+        "spectral_norm_speed": lambda: spectral_norm_speed(results / "spectral_norm_speed.json"),
         "large_work": lambda: large_work(results / "large_work.json"),
         "benchmark": lambda: "\n".join(map(benchmark, benchmarks)),
         **{path.stem: partial(benchmark, path) for path in benchmarks},
@@ -98,6 +99,29 @@ def benchmark(path: Path) -> str:
     columns = {name: [value(variant) for variant in record["variants"]] for name, value in VARIANT.items()}
     shown = {name: values for name, values in columns.items() if any(values)}
     return f"{game}{updates}{origin(record, path)}:\n\n{table(shown)}"
+
+
+def spectral_norm_speed(path: Path) -> str:
+    """Torch's two forms of spectral norm, and the norm of maps, beside ours in place."""
+    record = read_json(path)
+    if not record:
+        return ""
+    shapes = record["shapes"]
+    columns: dict[str, list[Any]] = {
+        "weights of": list(shapes),
+        "million numbers": [digits(s["numbers"], 1e-6) for s in shapes.values()],
+    }
+    for forwards, title in (("forwards=1", "one forward"), ("forwards=2", "two forwards")):
+        found = [s[forwards] for s in shapes.values()]
+        columns[f"ms, {title}"] = [digits(f["ms"]["ours"]) for f in found]
+        for form, name in (("parametrizations", "parametrisation"), ("hooks", "hooks"), ("ours, norm=map", "norm=map")):
+            columns[f"{name}" if forwards == "forwards=1" else f"{name}, two"] = [f"{f['times_ours'][form]:.2f}x" for f in found]
+        columns[f"operations, {title}"] = [f"{f['operations']['ours']} of {f['operations']['parametrizations']}" for f in found]
+    return (
+        f"Time and operations of the norm alone in an update, with its gradient: ours, and how many times as long torch's parametrisation, "
+        f"torch's older hooks and ours with `norm=map` take; operations beside those of torch's parametrisation; medians of "
+        f"{record['rounds']} rounds in turn, float32, eager, one thread; {origin(record, path)}:\n\n{table(columns)}"
+    )
 
 
 def scaling(path: Path) -> str:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import datetime
-import json
 import os
 import statistics
 import time
@@ -23,6 +21,7 @@ from typing import Any
 
 import torch
 import torchvision
+from record_head import head
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm as parametrized
@@ -30,9 +29,9 @@ from torch.nn.utils.spectral_norm import SpectralNorm as OldHook
 
 from sngan import ImageSpec, compose, spectral_norm
 from sngan.benchmark.measures import kernel_calls
+from sngan.files import write_json
 from sngan.layers.weights import weights
 from sngan.networks import build_discriminator
-from sngan.provenance import commit, versions
 
 warnings.simplefilter("ignore")  # torch's older function is to be replaced, and batch norms keep their scales: both are known here
 
@@ -128,16 +127,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE")
     options = parser.parse_args()
     record = {
-        "command": "python scripts/spectral_norm_speed.py",
-        "protocol": f"updates in turn, {options.rounds} rounds after one to warm up, float32, eager, {torch.get_num_threads()} threads",
-        "shapes": {name: measured(name, options.rounds) for name in SHAPES if options.only in name},
+        **head(
+            "spectral_norm_speed.py", "the norm alone in an update of the weights, with its gradient; updates of all forms in turn"
+        ),
+        "rounds": options.rounds,
+        "threads": torch.get_num_threads(),
         "load": os.getloadavg(),
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "versions": versions(),
+        "shapes": {name: measured(name, options.rounds) for name in SHAPES if options.only in name},
     }
     if options.out:
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        write_json(options.out, record)
 
 
 def measured(name: str, rounds: int) -> dict[str, Any]:
