@@ -68,9 +68,14 @@ class Matrices:
 
     def matrix(self, W: Tensor) -> Tensor:
         """[out, columns], or [blocks, out, columns]."""
-        split: Tensor = W.unflatten(0, (self.blocks, -1)).movedim(self.dim + 1, 1)  # [blocks, out, in, kh, kw]
-        M = (split.movedim(2, -1) if self.channels_last else split).flatten(2)
-        return M if self.blocks > 1 else M[0]
+        if self.blocks == 1:  # the fewest views, as they take longer than a small product
+            rows = W.movedim(self.dim, 0) if self.dim else W  # [out, in, kh, kw]
+            if W.dim() == 2:
+                return rows
+            return (rows.movedim(1, -1) if self.channels_last else rows).flatten(1)
+        split = W.unflatten(0, (self.blocks, -1)).movedim(self.dim + 1, 1)  # [blocks, out, in, kh, kw]
+        M: Tensor = (split.movedim(2, -1) if self.channels_last else split).flatten(2)
+        return M
 
     def unmatrix(self, M: Tensor, shape: torch.Size) -> Tensor:
         """The inverse of `matrix`, from its numbers to a weight of this shape."""
@@ -78,6 +83,8 @@ class Matrices:
         out = rest.pop(self.dim)
         order = [*rest[1:], rest[0]] if self.channels_last else rest
         if self.blocks == 1:  # without a dimension of size 1, whose stride would differ from a weight's: some gradients mind
+            if len(shape) == 2:
+                return M.view(out, -1).movedim(0, self.dim)
             split = M.reshape(out, *order)
             return (split.movedim(-1, 1) if self.channels_last else split).movedim(0, self.dim)
         split = M.reshape(self.blocks, out, *order)
