@@ -85,6 +85,13 @@ def test_no_number_of_a_step_is_given_to_both_ranks(run_of_two: tuple[Path, list
     assert [name for name, digest in first.items() if digest == second[name]] == []
 
 
+def test_spectral_norm_in_place_trains_under_distributed_data_parallel(
+    run_of_two: tuple[Path, list[dict[str, object]]],
+) -> None:
+    """u and v are buffers, which are sent from rank 0 before each forward; weights, u and v end as those of one process."""
+    assert all(float(str(said["in_place"])) < 1e-12 for said in run_of_two[1])
+
+
 def test_two_ranks_leave_one_run(run_of_two: tuple[Path, list[dict[str, object]]]) -> None:
     folder, _ = run_of_two
     path = latest(folder / "run" / "checkpoints")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import sys
 import torch
 
 from conftest import TINY
-from sngan import UserError, build, compose, distributed, train
+from sngan import UserError, build, compose, distributed, spectral_norm, train
 from sngan.data.batches import Batches
 from sngan.layers.normalized import Normalized
 from sngan.networks import build_networks
@@ -68,6 +69,22 @@ def digest(network: Normalized[torch.nn.Module]) -> str:
     return hashlib.sha256(b"".join(t.detach().contiguous().numpy().tobytes() for t in tensors)).hexdigest()
 
 
+def in_place() -> float:
+    """How far spectral norm in place, trained by torch's DistributedDataParallel, ends from one process on the batches of both."""
+    torch.manual_seed(0)
+    one = spectral_norm(torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double())
+    many = torch.nn.parallel.DistributedDataParallel(copy.deepcopy(one))
+    optimizers = [torch.optim.Adam(network.parameters(), lr=1e-2) for network in (one, many)]
+    for _ in range(5):
+        x = torch.randn(8, 6, dtype=torch.float64)
+        for network, optimizer, batch in zip((one, many), optimizers, (x, x.chunk(2)[distributed.rank()]), strict=True):
+            optimizer.zero_grad()
+            (network(batch).square().mean() + network(batch + 1).mean()).backward()
+            optimizer.step()
+    ends = zip(one.state_dict().values(), many.module.state_dict().values(), strict=True)
+    return max((a - b).abs().max().item() for a, b in ends)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with distributed.process_group(torch.device("cpu")):
@@ -103,6 +120,7 @@ if __name__ == "__main__":
         ]
         train(compose([*TINY, "run_dir=rival", "protocol=none", *rival]))
         said = {
+            "in_place": in_place(),
             "numbers": numbers(),
             "stops": stops(),
             "networks": [digest(states[-1].G), digest(states[-1].D)],
