@@ -94,6 +94,12 @@ def spectral_norm(
         raise UserError(
             f"norm={norm}, iterate_per={iterate_per}: allowed are norm=matrix or map, and iterate_per=update or forward"
         )
+    if isinstance(scale, str) and scale != "learned":
+        raise UserError(f"scale={scale}: give a number, or learned")
+    if tolerance is not None and not tolerance > 0:
+        raise UserError(f"tolerance={tolerance}: it must be above 0")
+    if size is not None and norm != "map":
+        raise UserError(f"size={size} means something with norm=map alone")
     if capped and scale == "learned":
         raise UserError("capped=True needs a number as its scale; a learned scale has no cap")
     chosen, maps = _chosen(module, name, exclude), {}

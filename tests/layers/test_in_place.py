@@ -575,6 +575,9 @@ def test_complex_weights_and_other_dimensions_are_normalised_as_in_torch() -> No
         (lambda: spectral_norm(nn.Linear(2, 2), blocks=3), "cannot be split into 3 blocks"),
         (lambda: spectral_norm(nn.Linear(2, 2), scale="learned", capped=True), "a learned scale has no cap"),
         (lambda: spectral_norm(nn.Linear(2, 2), norm="rows"), "norm=rows"),
+        (lambda: spectral_norm(nn.Linear(2, 2), scale="learnt"), "scale=learnt: give a number, or learned"),
+        (lambda: spectral_norm(nn.Linear(2, 2), tolerance=0.0), "tolerance=0.0: it must be above 0"),
+        (lambda: spectral_norm(nn.Conv2d(2, 2, 2), size=(4, 4)), "means something with norm=map alone"),
         (lambda: spectral_norm(nn.ReLU()), "ReLU has no weight to normalise"),
         (
             lambda: spectral_norm(nn.Sequential(nn.Linear(2, 2)), exclude=["1"]),
