@@ -18,5 +18,7 @@ LESS = {
     "benchmark": "lower batch and g_batch",
     "inspect": "lower n",
     "report": "give neighbours=0, or fewer runs",
+    "export": "export on another machine",
+    "watch": "name fewer runs",
 }
 """What helps a command that runs out of memory."""

@@ -13,6 +13,7 @@ from PIL import Image
 from conftest import TINY, finished_run
 from sngan import __version__
 from sngan.__main__ import COMMANDS, main
+from sngan.cli.commands import LESS
 from sngan.files import read_lines
 
 Capture = pytest.CaptureFixture[str]
@@ -318,3 +319,7 @@ def test_completion_knows_commands_groups_and_keys(capsys: Capture, monkeypatch:
 def test_completion_installs(capsys: Capture) -> None:
     assert main(["-sc", "install=bash"]) == 0
     assert "sngan" in capsys.readouterr().out
+
+
+def test_each_command_says_what_needs_less_memory() -> None:
+    assert LESS.keys() == COMMANDS.keys()
