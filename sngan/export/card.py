@@ -28,7 +28,7 @@ tags:
 
 # {title}
 
-A generator of a spectral-normalisation GAN (Miyato et al. 2018), trained with [sngan](https://arxiv.org/abs/1802.05957) {sngan}.
+A generator of a spectral-normalisation GAN (Miyato et al. 2018, https://arxiv.org/abs/1802.05957), trained with sngan {sngan}.
 {licence_said}
 
 ## Use
