@@ -106,21 +106,26 @@ def spectral_norm_speed(path: Path) -> str:
     record = read_json(path)
     if not record:
         return ""
-    shapes = record["shapes"]
+    rows = [(name, shape, n) for name, shape in record["shapes"].items() for n in (1, 2)]
+    found = [shape[f"forwards={n}"] for _, shape, n in rows]
     columns: dict[str, list[Any]] = {
-        "weights of": list(shapes),
-        "million numbers": [digits(s["numbers"], 1e-6) for s in shapes.values()],
+        "weights of": [f"{name} ({digits(shape['numbers'], 1e-6)} M)" if n == 1 else "" for name, shape, n in rows],
+        "forwards": [n for _, _, n in rows],
+        "ms": [digits(f["ms"]["ours"]) for f in found],
     }
-    for forwards, title in (("forwards=1", "one forward"), ("forwards=2", "two forwards")):
-        found = [s[forwards] for s in shapes.values()]
-        columns[f"ms, {title}"] = [digits(f["ms"]["ours"]) for f in found]
-        for form, name in (("parametrizations", "parametrisation"), ("hooks", "hooks"), ("ours, norm=map", "norm=map")):
-            columns[f"{name}" if forwards == "forwards=1" else f"{name}, two"] = [f"{f['times_ours'][form]:.2f}x" for f in found]
-        columns[f"operations, {title}"] = [f"{f['operations']['ours']} of {f['operations']['parametrizations']}" for f in found]
+    for form, title in (
+        ("parametrizations", "torch's parametrisation"),
+        ("hooks", "torch's hooks"),
+        ("ours, norm=map", "norm=map"),
+    ):
+        columns[title] = [f"{f['times_ours'][form]:.2f}x" for f in found]
+    columns["operations"] = [f["operations"]["ours"] for f in found]
+    columns["as on a GPU"] = [f["operations_batched"] for f in found]
+    columns["torch's"] = [f["operations"]["parametrizations"] for f in found]
     return (
-        f"Time and operations of the norm alone in an update, with its gradient: ours, and how many times as long torch's parametrisation, "
-        f"torch's older hooks and ours with `norm=map` take; operations beside those of torch's parametrisation; medians of "
-        f"{record['rounds']} rounds in turn, float32, eager, one thread; {origin(record, path)}:\n\n{table(columns)}"
+        "The norm alone in an update of all weights, with its gradient, where one or two forwards see the weights: our time, how many times "
+        "as long the others take, and the number of operations, which are kernels on a GPU; medians of "
+        f"{record['rounds']} rounds in turn, float32, eager, {record['threads']} thread; {origin(record, path)}:\n\n{table(columns)}"
     )
 
 

@@ -309,7 +309,7 @@ class NormalizedWeight(nn.Module):
         """Advances u and v if W has changed, in place, and computes W / sigma."""
         W = self.W
         assert W is not None
-        bound = self._bound(W.detach())
+        bound = as_matrix(self._bound(W.detach()))
         earlier = self._shared
         if earlier is None or earlier.numbers != self.numbers():
             self.keep(self.iterate(bound))
@@ -368,6 +368,14 @@ def without_autocast(W: Tensor) -> AbstractContextManager[Any]:
     """Arithmetic in the types of the tensors; no context at all where none is needed, as it takes longer than a small weight."""
     device = W.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
+def as_matrix(bound: Bound) -> Bound:
+    """The same with W as its matrix already, so that the several products of an iteration share the copy that a transposed W needs."""
+    if not isinstance(bound.map, Matrices):
+        return bound
+    M, blocks = bound.map.matrix(bound.W), bound.map.blocks
+    return bound._replace(W=M.flatten(0, 1) if blocks > 1 else M, map=Matrices(blocks=blocks))
 
 
 def exactly(bound: Weight) -> Tensor:
