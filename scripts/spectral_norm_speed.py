@@ -30,7 +30,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm as OldHook
 from sngan import ImageSpec, compose, spectral_norm
 from sngan.benchmark.measures import kernel_calls
 from sngan.files import write_json
-from sngan.layers import in_place
+from sngan.layers import normalized_weight
 from sngan.layers.weights import weights
 from sngan.networks import build_discriminator
 
@@ -117,14 +117,14 @@ def update_of(network: nn.Module, shape: tuple[int, ...], forwards: int) -> Call
 
 def operations_batched(plain: nn.Module, shape: tuple[int, ...], forwards: int) -> int | None:
     """Operations of ours in the form that runs on a GPU, where each is a kernel: all matrices iterate as a few batches."""
-    usual = in_place.LAYER_BY_LAYER_ON
-    in_place.LAYER_BY_LAYER_ON = frozenset()
+    usual = normalized_weight.LAYER_BY_LAYER_ON
+    normalized_weight.LAYER_BY_LAYER_ON = frozenset()
     try:
         update = update_of(spectral_norm(copy.deepcopy(plain)), shape, forwards)
         update()
         return kernel_calls(update, torch.device("cpu"), compiled=False)
     finally:
-        in_place.LAYER_BY_LAYER_ON = usual
+        normalized_weight.LAYER_BY_LAYER_ON = usual
 
 
 def normalized_names(module: nn.Module) -> list[str]:

@@ -14,9 +14,10 @@ from torch.nn.utils.parametrizations import spectral_norm as torch_spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 from sngan.errors import UserError
-from sngan.layers import in_place
-from sngan.layers.in_place import NormalizedWeight, remove_spectral_norm, spectral_norm
+from sngan.layers import normalized_weight
+from sngan.layers.in_place import remove_spectral_norm, spectral_norm
 from sngan.layers.linear_maps import Convolution, Matrices
+from sngan.layers.normalized_weight import NormalizedWeight
 from sngan.layers.spectral_norm import SpectralNorm, converge
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -48,7 +49,7 @@ def entry(layer: Any, name: str = "weight") -> NormalizedWeight:
 @pytest.fixture
 def batched(monkeypatch: pytest.MonkeyPatch) -> None:
     """The form of GPUs, all weights together, on this CPU."""
-    monkeypatch.setattr(in_place, "LAYER_BY_LAYER_ON", frozenset())
+    monkeypatch.setattr(normalized_weight, "LAYER_BY_LAYER_ON", frozenset())
 
 
 @pytest.mark.parametrize("kind", LAYERS)
