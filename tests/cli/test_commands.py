@@ -102,7 +102,7 @@ def test_python_dash_m_is_the_same_program() -> None:
         ),
         (
             ["train", "generator.normalization=batch"],
-            "generator.normalization=batch: input should be 'none', 'spectral' or 'weight'",
+            "generator.normalization=batch: input should be 'none', 'spectral', 'weight' or 'bjorck'",
         ),
         (["train", "regularizer=gp"], "regularizer=gp: no such choice"),
         (["train", "regularizer.weight=1"], "unknown key regularizer.weight"),

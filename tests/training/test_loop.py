@@ -22,7 +22,7 @@ from torch import nn
 import sngan
 from conftest import TINY, event_steps, full_disk
 from sngan import Config, UserError, registry
-from sngan.config import GeneratorNetwork
+from sngan.config import GeneratorNetwork, Network
 from sngan.data.batches import Batches
 from sngan.data.images import ImageSpec, game_spec
 from sngan.errors import Interrupted
@@ -152,7 +152,7 @@ def test_batch_norms_of_torch_cannot_be_synchronised(tiny: Tiny, monkeypatch: py
     monkeypatch.setitem(registry._builders, "generator", dict(registry._builders["generator"]))
     registry.register("generator", "of_torch")(OfTorch)
     config = tiny("run_dir=run", "protocol=none", "sample_every=0", "steps=1")
-    norm = {key: getattr(config.generator, key) for key in ("normalization", "scale", "exclude", "power_iterations", "iterate_per")}
+    norm = {key: getattr(config.generator, key) for key in Network.model_fields if key != "name"}
     config = config.model_copy(update={"generator": GeneratorNetwork(name="of_torch", z_dim=8, **norm)})
     with pytest.raises(
         UserError, match=r"^sync_batch_norm=true does not reach the batch norms of generator=of_torch, .* torch's own"
