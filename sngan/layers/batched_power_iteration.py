@@ -10,33 +10,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from sngan.layers.linear_maps import Matrices, Weight
 
 MOST_PADDING = 2.0
 """The padded batches hold at most this many times as many numbers as the weights."""
 
 
-class Weight(Protocol):
-    """A weight W that acts as `map.blocks` matrices, with its singular vectors in place: `spectral_norm.Weight`, for matrices."""
-
-    @property
-    def W(self) -> Tensor:
-        """The weight, as the layer has it."""
-
-    @property
-    def u(self) -> Tensor:
-        """[out], or [blocks, out]."""
-
-    @property
-    def v(self) -> Tensor:
-        """[columns], or [blocks, columns]."""
-
-    @property
-    def map(self) -> Any:
-        """`Matrices`."""
+def layout(weight: Weight) -> Matrices:
+    """How a weight is laid out as matrices: other maps are in no batch."""
+    assert isinstance(weight.map, Matrices)
+    return weight.map
 
 
 class Batches:
@@ -44,7 +32,7 @@ class Batches:
 
     def __init__(self, weights: Mapping[str, Weight]):
         named = list(weights.items())
-        shapes = [(weight.map.blocks, *weight.map.matrix(weight.W).shape[-2:]) for weight in weights.values()]
+        shapes = [(weight.map.blocks, *layout(weight).matrix(weight.W).shape[-2:]) for weight in weights.values()]
         self.names = list(weights)
         self.stacks = [Stack(dict(named[i] for i in members)) for members in group(shapes)]
 
@@ -72,7 +60,7 @@ class Stack:
     def __init__(self, weights: dict[str, Weight]):
         self.named = weights
         self.shapes = [
-            tuple(weight.map.matrix(weight.W).shape[-2:]) for weight in weights.values() for _ in range(weight.map.blocks)
+            tuple(layout(weight).matrix(weight.W).shape[-2:]) for weight in weights.values() for _ in range(weight.map.blocks)
         ]
         self.sizes = [rows * columns for rows, columns in self.shapes]
         self.L, self.rows, self.columns = len(self.shapes), max(r for r, _ in self.shapes), max(c for _, c in self.shapes)
@@ -103,7 +91,7 @@ class Stack:
 
     def pad(self, weights: Sequence[Tensor]) -> Tensor:
         """Tensors of the weights' shapes as one batch [L, rows, columns]."""
-        flat = [weight.map.matrix(W).flatten() for weight, W in zip(self.named.values(), weights, strict=True)]
+        flat = [layout(weight).matrix(W).flatten() for weight, W in zip(self.named.values(), weights, strict=True)]
         if self.is_padded:
             numbers = torch.cat([*flat, self._constant("zero", flat[0])])
             return numbers.index_select(0, self._constant("source", numbers)).view(self.L, self.rows, self.columns)
@@ -115,7 +103,7 @@ class Stack:
         if self.is_padded:
             flat = flat.index_select(0, self._constant("back", S))
         parts = flat.split([weight.W.numel() for weight in self.named.values()])
-        return tuple(weight.map.unmatrix(part, weight.W.shape) for weight, part in zip(self.named.values(), parts, strict=True))
+        return tuple(layout(weight).unmatrix(part, weight.W.shape) for weight, part in zip(self.named.values(), parts, strict=True))
 
     def current(self, S: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """u [L, rows, 1], v [L, columns, 1] and sigma [L, 1, 1] for weights S, as copies that no later iteration changes."""

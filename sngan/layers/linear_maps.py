@@ -53,6 +53,26 @@ class LinearMap(Protocol):
         """A random unit u, always the same for a shape, and a v of zeros, like W in type and device."""
 
 
+class Weight(Protocol):
+    """A weight with its singular vectors: W and how it acts, and u and v, which are changed only in place."""
+
+    @property
+    def W(self) -> Tensor:
+        """The weight, as the layer has it."""
+
+    @property
+    def u(self) -> Tensor:
+        """An output of the map, of length 1: [out] for a matrix."""
+
+    @property
+    def v(self) -> Tensor:
+        """An input of the map, of length 1: [kh * kw * in] for a matrix."""
+
+    @property
+    def map(self) -> LinearMap:
+        """W as a linear map."""
+
+
 @dataclass(frozen=True)
 class Matrices:
     """W as the matrix that the paper normalises, [out, in * kh * kw], or as a matrix for each of its blocks, [blocks, out, in * kh * kw].

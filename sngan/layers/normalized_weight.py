@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from sngan.errors import UserError
 from sngan.layers.batched_power_iteration import Batches
-from sngan.layers.linear_maps import Convolution, LinearMap, Matrices
+from sngan.layers.linear_maps import Convolution, LinearMap, Matrices, Weight
 from sngan.layers.spectral_norm import (
     LAYER_BY_LAYER_ON,
     Bound,
-    Weight,
     converge,
     divide,
     is_transformed,

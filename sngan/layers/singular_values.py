@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sngan.layers.linear_maps import Matrices
+from sngan.layers.linear_maps import Matrices, Weight
 from sngan.layers.normalized import Normalized
-from sngan.layers.spectral_norm import Bound, Weight, by_block, converge, sigma
+from sngan.layers.spectral_norm import Bound, by_block, converge, sigma
 
 
 @torch.no_grad()

@@ -10,36 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sngan.errors import UserError
 from sngan.layers.batched_power_iteration import Batches
-from sngan.layers.linear_maps import CONVOLUTIONS, Convolution, LinearMap, Matrices
+from sngan.layers.linear_maps import CONVOLUTIONS, Convolution, LinearMap, Matrices, Weight
 from sngan.layers.normalized import Network, Normalized, Scale, parameter_name
 from sngan.layers.weights import Found, dimension
-
-
-class Weight(Protocol):
-    """A weight with its singular vectors: W and how it acts, and u and v, which are changed only in place."""
-
-    @property
-    def W(self) -> Tensor:
-        """The weight, as the layer has it."""
-
-    @property
-    def u(self) -> Tensor:
-        """An output of the map, of length 1: [out] for a matrix."""
-
-    @property
-    def v(self) -> Tensor:
-        """An input of the map, of length 1: [kh * kw * in] for a matrix."""
-
-    @property
-    def map(self) -> LinearMap:
-        """W as a linear map."""
 
 
 class Bound(NamedTuple):
