@@ -262,10 +262,9 @@ class Bank:
     def version(self, member: NormalizedWeight) -> Version:
         """What was computed for the present version of a weight; if it is new, that of all members is computed.
 
-        During a backward pass, where activation checkpointing runs forwards again, it is still that of the forward.
+        Activation checkpointing, which runs forwards again in the backward pass, finds the version of the first forward.
         """
-        is_backward = torch._C._current_graph_task_id() != -1
-        if not (member._shared and is_backward) and not member.is_current():
+        if not member.is_current():
             self._renew(member)
         assert member._shared is not None
         return member._shared

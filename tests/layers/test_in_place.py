@@ -186,6 +186,19 @@ def test_a_change_that_autograd_does_not_count_is_noticed(change: str) -> None:
     torch.testing.assert_close(expected._u, nn.functional.normalize(W @ expected._v, dim=0), rtol=1e-12, atol=1e-12)
 
 
+def test_a_graph_keeps_the_u_and_v_of_its_version() -> None:
+    layer = spectral_norm(nn.Linear(4, 5).double())
+    layer.weight.sum().backward()
+    W, shared = layer.parametrizations.weight.original, layer.weight
+    g = torch.randn_like(shared)
+    (expected,) = torch.autograd.grad(shared, W, g, retain_graph=True)
+    W.data.copy_(torch.randn(5, 4, dtype=torch.float64))
+    u = entry(layer)._u.clone()
+    assert not torch.equal(layer.weight, shared)
+    assert not torch.equal(entry(layer)._u, u)
+    assert torch.equal(torch.autograd.grad(shared, W, g)[0], expected)
+
+
 def test_what_is_shared_cannot_be_spoilt() -> None:
     """An edit of the computed weight in place is lost, as in torch."""
     layer = spectral_norm(nn.Linear(4, 4))
