@@ -75,13 +75,13 @@ def logits(D: Normalized[nn.Module], pixels: Tensor, *, n_classes: int) -> Tenso
     rows = []
     with precision("fp32", device):
         weights = D.normalize(update=False)
+        first = torch.zeros(1, dtype=torch.int64, device=device) if n_classes else None
+        batch = batch_of(D.network, to_float(pixels[:1].to(device), None), first)
         for label in range(min(n_classes, MOST_LABELS)) if n_classes else [None]:
-            y = None if label is None else torch.full((len(pixels),), label, device=device)
-            batch = batch_of(D.network, to_float(pixels[:1].to(device), None), None if y is None else y[:1])
             parts = []
             for part in pixels.split(batch):
-                labels = None if y is None else y[: len(part)]
-                parts.append(D(to_float(part.to(device), None), labels, weights=weights).cpu())
+                y = None if label is None else torch.full((len(part),), label, device=device)
+                parts.append(D(to_float(part.to(device), None), y, weights=weights).cpu())
             rows.append(torch.cat(parts))
     return torch.stack(rows).double()
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from sngan.layers.linear_maps import Matrices
-from sngan.layers.normalized import Network, Normalized, parameter_name
+from sngan.layers.normalized import Network, Normalized
 from sngan.layers.spectral_norm import SingularVectors, follow_sigma
+from sngan.layers.weights import parameter_name
 
 ITERATIONS = 15
 """From a singular value of 0.005 of the largest to 1 within 1 %: a small one grows 1.5 times in each."""

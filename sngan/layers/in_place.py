@@ -19,7 +19,7 @@ from sngan.errors import UserError
 from sngan.layers.linear_maps import CONVOLUTIONS, Convolution, LinearMap, Matrices
 from sngan.layers.normalized_weight import Bank, NormalizedWeight, UnitVector
 from sngan.layers.parametrized_copies import copied_as_plain, list_parameters
-from sngan.layers.weights import Found, default_blocks, dimension, refuse_unusable, weights
+from sngan.layers.weights import Found, default_blocks, dimension, parameter_name, refuse_unusable, weights, without
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -126,13 +126,10 @@ def _chosen(module: nn.Module, name: str | None, exclude: Sequence[str]) -> dict
     found = weights(module)
     if not found and isinstance(getattr(module, "weight", None), Tensor):
         found = {"": Found(module, "weight", 1)}  # a layer of a kind of one's own
-    for pattern in exclude:
-        if not any(fnmatch(known, pattern) for known in (*found, *dict(module.named_modules()), *dict(module.named_parameters()))):
-            raise UserError(f"exclude={pattern}: no layer has this name; the layers are {', '.join(found)}")
-    chosen = {layer: weight for layer, weight in found.items() if not any(fnmatch(layer, pattern) for pattern in exclude)}
+    chosen = without(found, exclude, also=(*dict(module.named_modules()), *dict(module.named_parameters())))
     if not chosen:
         raise UserError(f"{type(module).__name__} has no weight to normalise; name a parameter with spectral_norm(module, name)")
-    return {f"{layer}.weight".lstrip(".") if w.attribute == "weight" else layer: w for layer, w in chosen.items()}
+    return {parameter_name(layer, weight): weight for layer, weight in chosen.items()}
 
 
 def _usable(name: str, weight: Found) -> Tensor:

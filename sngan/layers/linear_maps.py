@@ -188,17 +188,7 @@ class Convolution:
 
     def forward(self, W: Tensor, v: Tensor) -> Tensor:
         """The layer's output for v, without the bias."""
-        return torch.convolution(
-            v[None],
-            W,
-            None,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.transposed,
-            self.output_padding,
-            self.groups,
-        )[0]
+        return torch.convolution(v[None], W, None, *self._geometry)[0]
 
     def adjoint(self, W: Tensor, u: Tensor) -> Tensor:
         """The gradient of <u, forward(W, v)> by v."""
@@ -212,19 +202,12 @@ class Convolution:
         return gradient
 
     def _gradients(self, W: Tensor, u: Tensor, v: Tensor, wanted: list[bool]) -> Any:
-        return torch.ops.aten.convolution_backward(
-            u[None],
-            v[None],
-            W,
-            None,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.transposed,
-            self.output_padding,
-            self.groups,
-            wanted,
-        )
+        return torch.ops.aten.convolution_backward(u[None], v[None], W, None, *self._geometry, wanted)
+
+    @property
+    def _geometry(self) -> tuple[Any, ...]:
+        """What torch's convolution and its gradient take after the weight, in their order."""
+        return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
 
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """<a, b>, a scalar."""

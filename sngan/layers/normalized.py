@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sngan.errors import UserError
-from sngan.layers.weights import LAYERS, Found, refuse_unusable, weights
+from sngan.layers.weights import LAYERS, Found, parameter_name, refuse_unusable, weights, without
 
 Scale = float | Literal["learned"]
 Network = TypeVar("Network", bound=nn.Module)
@@ -78,8 +77,9 @@ class Normalized(nn.Module, Generic[Network]):
     def advance(self) -> None:
         """Advances u and v, in place, if they are tracked."""
 
-    def refuse_own(self, name: str, layer: Any, *added: str) -> None:
-        """Raises `UserError` if the layer already has one of the attributes to be added, and notes them for `bake` to remove."""
+    def refuse_own(self, parameter: str, layer: Any, *added: str) -> None:
+        """Raises `UserError` if the layer of a parameter has one of the attributes to be added, and notes them for `bake` to remove."""
+        name = parameter.rpartition(".")[0]
         for attribute in added:
             if hasattr(layer, attribute):
                 raise UserError(f"{name} has an attribute {attribute} already, which this norm would replace; rename it")
@@ -96,21 +96,12 @@ class Normalized(nn.Module, Generic[Network]):
 
     def chosen_weights(self, exclude: Sequence[str]) -> dict[str, Found]:
         """The weights that match none of the patterns; raises `UserError` for a pattern that matches nothing, or if nothing is left."""
-        found = weights(self.network)
-        for pattern in exclude:
-            if not any(fnmatch(name, pattern) for name in found):
-                raise UserError(f"exclude={pattern}: no layer has this name; the layers are {', '.join(found)}")
-        chosen = {name: weight for name, weight in found.items() if not any(fnmatch(name, pattern) for pattern in exclude)}
+        chosen = without(weights(self.network), exclude)
         if not chosen:
             raise UserError(f"exclude={list(exclude)} leaves no layer to normalise; use normalization=none for that")
         for name, weight in chosen.items():
             refuse_unusable(parameter_name(name, weight), getattr(weight.layer, weight.attribute))
         return chosen
-
-
-def parameter_name(name: str, weight: Found) -> str:
-    """The name of a weight's parameter in its network."""
-    return f"{name}.weight" if weight.attribute == "weight" else name
 
 
 def bake(module: Normalized[Network]) -> Network:

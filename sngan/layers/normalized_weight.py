@@ -114,7 +114,6 @@ class NormalizedWeight(nn.Module):
                 bound = self._bound(W)
                 if self.training and not is_transformed():
                     self.iterate(bound)
-                bound = bound._replace(u=bound.u.clone(), v=bound.v.clone())
             if self.capped and not isinstance(self.scale, str):
                 return multiply(W, (self.scale / sigma(bound)).clamp(max=1.0))
             return self._scaled(divide(W, sigma(bound)))
@@ -167,9 +166,13 @@ class NormalizedWeight(nn.Module):
         assert W is not None
         return (W._version, W.data_ptr(), version.W_SN._version if version else 0)
 
+    def has_changed(self) -> bool:
+        """Whether W is surely another than `_shared` was computed for, or nothing has been computed."""
+        return self._shared is None or self._shared.numbers != self.numbers()
+
     def is_current(self) -> bool:
         """Whether W is surely what it was when `_shared` was computed."""
-        return self._shared is not None and not self._is_touched and self._shared.numbers == self.numbers()
+        return not self._is_touched and not self.has_changed()
 
     @torch.no_grad()
     def renew(self) -> None:
@@ -178,7 +181,7 @@ class NormalizedWeight(nn.Module):
         assert W is not None
         bound = as_matrix(self._bound(W.detach()))
         earlier = self._shared
-        if earlier is None or earlier.numbers != self.numbers():
+        if earlier is None or self.has_changed():
             self.keep(self.iterate(bound))
             return
         # a backward pass went through: fused optimisers, and changes of `W.data`, do not count as changes in place
@@ -292,7 +295,7 @@ class Bank:
             and weight.n_power_iterations == first.n_power_iterations
             and weight.tolerance is None
             and weight._u.dtype == first._u.dtype
-            and (weight._shared is None or weight._shared.numbers != weight.numbers())
+            and weight.has_changed()
         ]
         if len(alike) < 2:
             return stale
@@ -304,7 +307,7 @@ class Bank:
             W = weight.W
             assert W is not None
             weight.keep(exactly(weight._bound(W.detach())), W_SN)
-        return [weight for weight in stale if not any(weight is other for other in alike)]
+        return [weight for weight in stale if weight not in alike]
 
 
 class UnitVector(nn.Module):

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from sngan.errors import UserError
 from sngan.layers.batched_power_iteration import Batches
 from sngan.layers.linear_maps import CONVOLUTIONS, Convolution, LinearMap, Matrices, Weight
-from sngan.layers.normalized import Network, Normalized, Scale, parameter_name
-from sngan.layers.weights import Found, dimension
+from sngan.layers.normalized import Network, Normalized, Scale
+from sngan.layers.weights import Found, beside, dimension, parameter_name
 
 
 class Bound(NamedTuple):
@@ -107,8 +107,7 @@ class LayerWeight:
     @property
     def buffers(self) -> tuple[str, str]:
         """The names of the buffers."""
-        prefix = "" if self.attribute == "weight" else f"{self.attribute}_"
-        return f"{prefix}u", f"{prefix}v"
+        return beside(self.attribute, "u"), beside(self.attribute, "v")
 
     @property
     def W(self) -> Tensor:
@@ -225,11 +224,13 @@ def follow_sigma(
         else:
             linear_map = Matrices(dimension(weight.layer, weight.attribute), weight.blocks, channels_last=True)
         tracked[name] = LayerWeight(weight.layer, weight.attribute, linear_map)
-        network.refuse_own(name.removesuffix(f".{weight.attribute}"), weight.layer, *tracked[name].buffers)
+        network.refuse_own(parameter_name(name, weight), weight.layer, *tracked[name].buffers)
     network.vectors = SingularVectors(tracked)
-    for name, value in network.sigmas().items():
-        if not 0.0 < float(value) < math.inf:
-            raise UserError(f"{name}.weight is too small or too large: its norm is 0 or infinite; initialise it differently")
+    for name, weight in found.items():
+        value = sigma(tracked[name]).detach()
+        if not ((value > 0.0) & (value < math.inf)).all():
+            name = parameter_name(name, weight)
+            raise UserError(f"{name} is too small or too large: its norm is 0 or infinite; initialise it differently")
 
 
 class SpectralNorm(Normalized[Network]):
@@ -268,8 +269,8 @@ class SpectralNorm(Normalized[Network]):
         self._parameters_of = {name: parameter_name(name, weight) for name, weight in chosen.items()}
         if scale == "learned":
             for name, weight in self.vectors.weights.items():
-                gamma = "gamma" if weight.attribute == "weight" else f"{weight.attribute}_gamma"
-                self.refuse_own(name.removesuffix(f".{weight.attribute}"), weight.layer, gamma)
+                gamma = beside(weight.attribute, "gamma")
+                self.refuse_own(self._parameters_of[name], weight.layer, gamma)
                 weight.layer.register_parameter(gamma, nn.Parameter(sigma(weight).detach().clone()))
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:
@@ -286,8 +287,8 @@ class SpectralNorm(Normalized[Network]):
 
     def _gamma(self, name: str) -> Tensor:
         """The learned scale of a weight, a scalar or [blocks]."""
-        layer, _, parameter = self._parameters_of[name].rpartition(".")
-        return self.network.get_submodule(layer).get_parameter("gamma" if parameter == "weight" else f"{parameter}_gamma")
+        layer, _, attribute = self._parameters_of[name].rpartition(".")
+        return self.network.get_submodule(layer).get_parameter(beside(attribute, "gamma"))
 
     def advance(self) -> None:
         """Runs the power iterations alone, without normalised weights."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from sngan.errors import UserError
 from sngan.layers.linear_maps import TRANSPOSED, output_dimension
-from sngan.layers.normalized import Network, Normalized, Scale, parameter_name
+from sngan.layers.normalized import Network, Normalized, Scale
+from sngan.layers.weights import beside, parameter_name
 
 
 class WeightNorm(Normalized[Network]):
@@ -25,23 +26,23 @@ class WeightNorm(Normalized[Network]):
     def __init__(self, network: Network, *, scale: Scale = 1.0, exclude: Sequence[str] = ()):
         super().__init__(network)
         self.scale = scale
-        self._normalized = {name: parameter_name(name, weight) for name, weight in self.chosen_weights(exclude).items()}
-        for name, parameter in self._normalized.items():
+        self._normalized = [parameter_name(name, weight) for name, weight in self.chosen_weights(exclude).items()]
+        for parameter in self._normalized:
             layer, attribute = self._place(parameter)
             lengths = _lengths(layer, attribute)
             if not lengths.all():
                 raise UserError(f"{parameter} has a row of zeros, so it cannot be normalised; initialise it first")
             if scale == "learned":
-                self.refuse_own(name.removesuffix(f".{attribute}"), layer, _gamma(attribute))
-                layer.register_parameter(_gamma(attribute), nn.Parameter(lengths.detach().clone()))
+                self.refuse_own(parameter, layer, beside(attribute, "gamma"))
+                layer.register_parameter(beside(attribute, "gamma"), nn.Parameter(lengths.detach().clone()))
 
     def normalize(self, *, update: bool) -> dict[str, Tensor]:
         """scale * W / |rows of W| of each layer, by parameter name; in the parameters' own type, also under autocast."""
         weights = {}
-        for parameter in self._normalized.values():
+        for parameter in self._normalized:
             layer, attribute = self._place(parameter)
             W, lengths = layer.get_parameter(attribute), _lengths(layer, attribute)
-            scale = layer.get_parameter(_gamma(attribute)) if self.scale == "learned" else self.scale
+            scale = layer.get_parameter(beside(attribute, "gamma")) if self.scale == "learned" else self.scale
             weights[parameter] = W * _by_row(layer, W, scale / lengths)
         return weights
 
@@ -49,10 +50,6 @@ class WeightNorm(Normalized[Network]):
         """The layer that has a parameter, and its name there."""
         layer, _, attribute = parameter.rpartition(".")
         return self.network.get_submodule(layer), attribute
-
-
-def _gamma(attribute: str) -> str:
-    return "gamma" if attribute == "weight" else f"{attribute}_gamma"
 
 
 def _groups(layer: nn.Module) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,24 @@ def weights(network: nn.Module) -> dict[str, Found]:
         for attribute, blocks in _attributes(layer):
             found[name if attribute == "weight" else f"{name}.{attribute}".lstrip(".")] = Found(layer, attribute, blocks)
     return found
+
+
+def parameter_name(name: str, weight: Found) -> str:
+    """The name of a weight's parameter in its network."""
+    return f"{name}.weight".lstrip(".") if weight.attribute == "weight" else name
+
+
+def beside(attribute: str, name: str) -> str:
+    """What a norm adds to a layer under this name: `u` for its `weight`, `in_proj_weight_u` for another parameter."""
+    return name if attribute == "weight" else f"{attribute}_{name}"
+
+
+def without(found: Mapping[str, Found], exclude: Sequence[str], *, also: Iterable[str] = ()) -> dict[str, Found]:
+    """The weights that match none of the patterns; raises `UserError` for a pattern that matches neither a weight nor a name in `also`."""
+    for pattern in exclude:
+        if not any(fnmatch(name, pattern) for name in (*found, *also)):
+            raise UserError(f"exclude={pattern}: no layer has this name; the layers are {', '.join(found)}")
+    return {name: weight for name, weight in found.items() if not any(fnmatch(name, pattern) for pattern in exclude)}
 
 
 def default_blocks(layer: nn.Module, attribute: str) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -607,3 +608,15 @@ def test_the_textbook_form_would_fail_these_tests() -> None:
     along = (expected * before).sum()
     torch.testing.assert_close(along, torch.zeros_like(along), rtol=0, atol=1e-10)  # W / sigma does not depend on the scale of W,
     assert (gradient * layer.weight).sum().abs() > 1e-2  # which the wrong gradient does not know
+
+
+@pytest.mark.parametrize("scale", [1.0, "learned"])
+@pytest.mark.parametrize("make", [lambda: nn.MultiheadAttention(6, 2), lambda: nn.Linear(6, 6)])
+def test_a_layer_alone_is_a_network_too(make: Callable[[], nn.Module], scale: float | str) -> None:
+    """With Q, K and V each at sigma 1, or at its gamma."""
+    D = SpectralNorm(make().double(), scale=scale).eval()
+    x = torch.randn(3, 2, 6, dtype=torch.float64)
+    inputs = (x, x, x) if isinstance(D.network, nn.MultiheadAttention) else (x,)
+    for ours, plain in zip(D(*inputs), bake(D)(*inputs), strict=True):
+        torch.testing.assert_close(ours, plain)
+    assert bake(D).state_dict().keys() == make().state_dict().keys()
