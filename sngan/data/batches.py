@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from typing import Self
 
@@ -38,12 +39,12 @@ class Batches:
         rank: int = 0,
         world: int = 1,
     ):
-        if len(images) * spec.channels * spec.resolution**2 <= data.resident_mb * 1e6:
+        if len(images) * math.prod(spec.shape) <= data.resident_mb * 1e6:
             if not isinstance(images, TensorImages):
                 images = read_all(images, spec, workers=data.workers)
             images = TensorImages(images.pixels.to(device), images.labels.to(device))
         self._images = images
-        self._shape = (d_steps, batch // world, spec.channels, spec.resolution, spec.resolution)
+        self._shape = (d_steps, batch // world, *spec.shape)
         self._order = Order(len(images), batch=batch, d_steps=d_steps, seed=seed, rank=rank, world=world)
         self._data, self._device, self._seed, self._rank = data, device, seed, rank
         self._stream: Generator[tuple[Tensor, Tensor], None, None] | None = None

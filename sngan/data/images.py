@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sngan.config import Resolution, sides, size_of
 from sngan.errors import UserError
 
 Split = Literal["train", "test"]
@@ -21,11 +22,38 @@ MOST_CLASSES = 2**24
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What networks must know of the images: square, `channels` x `resolution` x `resolution`; `n_classes` is 0 without labels."""
+    """What networks must know of the images: `channels` x `height` x `width`; `n_classes` is 0 without labels.
 
-    resolution: int
+    `resolution` is the side of square images, (height, width) of others.
+    """
+
+    resolution: Resolution
     channels: int
     n_classes: int
+
+    def __post_init__(self) -> None:
+        height, width = sides(self.resolution)
+        object.__setattr__(self, "resolution", height if height == width else (height, width))
+
+    @property
+    def height(self) -> int:
+        """H, in pixels."""
+        return sides(self.resolution)[0]
+
+    @property
+    def width(self) -> int:
+        """W, in pixels."""
+        return sides(self.resolution)[1]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: (C, H, W)."""
+        return self.channels, self.height, self.width
+
+    @property
+    def size(self) -> str:
+        """Height x width, for messages: '32' for squares, '64 x 96'."""
+        return size_of(self.resolution)
 
 
 def game_spec(spec: ImageSpec, *, conditional: bool) -> ImageSpec:
@@ -39,20 +67,38 @@ def game_spec(spec: ImageSpec, *, conditional: bool) -> ImageSpec:
     return spec
 
 
-def refuse_labels(spec: ImageSpec, network: str) -> None:
-    """Raises `UserError` if the config asks for labels in a network, such as 'generator.name=cnn', that cannot be class-conditional."""
-    if spec.n_classes:
-        group = network.partition(".")[0]
-        raise UserError(f"{network} cannot be class-conditional; use {group}=resnet, or conditional=false")
-
-
 def check_size(spec: ImageSpec, expected: ImageSpec, *, key: str) -> None:
     """Raises `UserError`, naming the key, for images whose size is not the checkpoint's."""
-    if (spec.resolution, spec.channels) != (expected.resolution, expected.channels):
+    if spec.shape != expected.shape:
         raise UserError(
-            f"{key} has images of {spec.channels} x {spec.resolution} px, the checkpoint makes {expected.channels} x "
-            f"{expected.resolution}; take images of its own size"
+            f"{key} has images of {spec.channels} x {spec.size} px, the checkpoint makes {expected.channels} x "
+            f"{expected.size}; take images of its own size"
         )
+
+
+def halved(spec: ImageSpec, times: int, *, why: str, change: str) -> tuple[int, int]:
+    """Height and width after so many halvings; `UserError`, with `why` and what to `change`, if they are no whole numbers."""
+    factor: int = 2**times
+    if spec.height % factor or spec.width % factor:
+        height, width = (-(-side // factor) * factor for side in (spec.height, spec.width))
+        fitting = height if height == width else f"[{height},{width}]"
+        raise UserError(
+            f"{why} {times} times: the resolution must be a multiple of {factor}, not {spec.size}; {change},\n"
+            f"or give data.resolution={fitting}, with data.fit=pad if images are to be kept whole, where the data set has these keys"
+        )
+    return spec.height // factor, spec.width // factor
+
+
+SHOWN = {1: "grey, repeated in three channels", 4: "transparency laid over white"}
+"""What `as_rgb` does, by the number of channels, for records."""
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """uint8 [..., C, H, W] -> [..., 3, H, W], as `SHOWN` says: for what takes or shows three channels."""
+    if images.shape[-3] == 4:
+        opaque = images[..., 3:, :, :].float() / 255
+        return (images[..., :3, :, :] * opaque + 255 * (1 - opaque)).round().to(torch.uint8)
+    return images.expand(*images.shape[:-3], 3, -1, -1)
 
 
 class Images(Dataset[tuple[Tensor, int]]):
@@ -101,6 +147,12 @@ class Source(ABC):
 
     name: str
     spec: ImageSpec
+
+    listing: str | None = None
+    """A hash of which images there are, in which order and of which classes, where the config alone does not say it."""
+
+    unlike_earlier: str | None = None
+    """In which way the listing is another than that of versions that recorded none; None if it is the same."""
 
     @abstractmethod
     def count(self, split: Split) -> int:

@@ -1,183 +1,180 @@
-"""Images of one's own in a NumPy archive."""
+"""Images of one's own in NumPy's files."""
 
 from __future__ import annotations
 
-import lzma
-import math
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
 from pathlib import Path
-from tokenize import TokenError
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from sngan.data.images import MOST_CLASSES, Images, ImageSpec, Source, Split, TensorImages
+from sngan.config import Resolution
+from sngan.data.arrays import Layout, Range, channels_first, layout_of, range_of, size_in, to_uint8
+from sngan.data.decoding import Channels, Fit, Form, converted
+from sngan.data.images import Images, ImageSpec, Source, Split, TensorImages
+from sngan.data.labels import Classes, classes_of, plain
+from sngan.data.numpy_files import SINGLE, NumpyFile
 from sngan.errors import UserError, nearest
-from sngan.files import said
-from sngan.processes import memory
+from sngan.launch import is_first
 from sngan.registry import register
 
+log = logging.getLogger(__name__)
+
 RECOGNISED = {
-    "train_images": ("train_images", "images"),
-    "train_labels": ("train_labels", "labels"),
-    "test_images": ("test_images",),
-    "test_labels": ("test_labels",),
+    "train_images": ("train_images", "images", "x_train", "X_train", "x", "X", "data", SINGLE),
+    "train_labels": ("train_labels", "labels", "y_train", "Y_train", "y", "Y", "label", "targets"),
+    "test_images": ("test_images", "x_test", "X_test"),
+    "test_labels": ("test_labels", "y_test", "Y_test"),
 }
 """The names that an option of null looks for, in this order."""
 
 
-FAULTS = (
-    OSError, EOFError, ValueError, RuntimeError, MemoryError, OverflowError, TokenError, SyntaxError, TypeError,
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
-)  # fmt: skip
-"""What zipfile and NumPy raise on bytes that they do not expect."""
-
-DENSEST = 1100
-"""The most bytes that one of a compressed file can stand for: 1032 by deflate."""
-
-MOST_BYTES = 2**36
-"""The most bytes of an array where the size of the memory is not known."""
-
-
 @register("data", "npz")
 class Npz(Source):
-    """Arrays of an `.npz` file: images uint8 [N, H, W, C] or [N, H, W] in 0..255, square, C = 1 or 3; labels [N], integers from 0.
+    """Arrays of an `.npz` file, or the array of a `.npy` file: images [N, H, W, C], [N, C, H, W] or [N, H, W], C = 1, 3 or 4; labels [N].
 
-    Each option names an array; null takes what `RECOGNISED` lists, if it is there. Constructing reads the headers and the labels,
-    but no pixels. Python objects are never unpickled: a stranger's file cannot run code.
+    Each of the first four options names an array; null takes what `RECOGNISED` lists, if it is there, or the only array that may hold
+    images. Numbers are scaled from `range`, black and white, to 256 levels; `layout` says where the channels are. Of both, null is what
+    the array leaves no doubt about, else a `UserError` names the key. With `resolution` images of another size come to it as `fit` says.
+    Labels are whole numbers, text or one-hot rows; with `renumber` their values are the classes 0, 1, … in natural order.
+    Constructing reads the headers and the labels, but no pixels. Loading says in a line what was found.
     """
 
     def __init__(
-        self, *, path: Path, train_images: str | None, train_labels: str | None, test_images: str | None, test_labels: str | None
+        self,
+        *,
+        path: Path,
+        train_images: str | None,
+        train_labels: str | None,
+        test_images: str | None,
+        test_labels: str | None,
+        layout: Layout | None,
+        range: Range | None,
+        channels: Channels,
+        resolution: Resolution | None,
+        fit: Fit,
+        renumber: bool,
     ):
-        self._archive = _Archive(path.expanduser())
+        self._file = NumpyFile(path.expanduser())
         self.name = path.stem
+        self._layout, self._range, self._renumber = layout, range, renumber
         given = {"train_images": train_images, "train_labels": train_labels, "test_images": test_images, "test_labels": test_labels}
-        self._keys = {option: _choose(option, key, self._archive) for option, key in given.items()}
-        if self._keys["train_images"] is None:
-            raise UserError(
-                f"{self._archive} has no array train_images or images; name one with data.train_images=…; "
-                f"{nearest('train_images', self._archive.keys)}"
-            )
-        _, *shape = self._image_shape("train")
+        self._keys = {option: self._choose(option, key) for option, key in given.items()}
+        if range is not None and not range[0] < range[1]:
+            raise UserError(f"data.range=[{range[0]:g},{range[1]:g}]: give the values of black and white, such as [0,1] or [-1,1]")
+        self._found: Range | None = None
+        _, stored, height, width = self._shape("train")
+        self._form = Form(resolution or (height, width), stored if channels == "auto" else channels, fit)
         labels = self._labels("train")
-        self.spec = ImageSpec(resolution=shape[0], channels=shape[2], n_classes=0 if labels is None else int(labels.max()) + 1)
+        self._classes = labels and labels[1]
+        self.spec = ImageSpec(
+            self._form.resolution, self._form.channels, len(self._classes.values) if self._classes is not None else 0
+        )
         if self._keys["test_images"] is not None:
-            self._check_test(shape)
+            self._check_test((stored, height, width), channels=channels == "auto", size=resolution is None)
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The file at a path, of which nothing is stated."""
+        arrays: dict[str, str | None] = dict.fromkeys(RECOGNISED)
+        return cls(path=path, **arrays, layout=None, range=None, channels="auto", resolution=None, fit="crop", renumber=True)
 
     def count(self, split: Split) -> int:
-        return self._image_shape(split)[0]
+        return self._shape(split)[0]
 
     def load(self, split: Split) -> Images:
         key = self._key(split)
-        pixels = torch.from_numpy(self._archive.read(key)).view(self._image_shape(split))  # [N, H, W, C]
+        values = self._file.read(key)
+        layout = layout_of(values.shape, self._layout, self._named(key))
+        black_and_white = self._black_and_white(split, values)
+        pixels = to_uint8(channels_first(values, layout), black_and_white, f"{self._file}: array {key}")
+        del values
+        pixels = converted(pixels, self._form, key)
         labels = self._labels(split) if self.spec.n_classes else None
-        return TensorImages(pixels.permute(0, 3, 1, 2).contiguous(), labels)
+        if is_first():
+            said = f"{self._file}: {len(pixels)} {split} images of {self.spec.channels} x {self.spec.size} px from array {key}"
+            log.info(f"{said}, {self._described(key, layout, black_and_white)}{f'; {labels[1].said}' if labels else ''}")
+        return TensorImages(pixels, labels[0] if labels else None)
+
+    def _black_and_white(self, split: Split, values: np.ndarray[Any, Any]) -> Range:
+        """As stated, or as the training images leave no doubt about."""
+        if self._range is not None:
+            return self._range
+        if self._found is None:
+            key = self._key("train")
+            training = values if split == "train" else self._file.read(key)
+            self._found = range_of(training, f"{self._file}: array {key}")
+        return self._found
+
+    def _described(self, key: str, layout: Layout, black_and_white: Range) -> str:
+        _, dtype = self._file.header(key)
+        low, high = black_and_white
+        axes = {"nhwc": "channels last", "nchw": "channels first", "nhw": "grey"}[layout]
+        return f"{dtype} in [{low:g}, {high:g}], {axes}"
 
     def _key(self, split: Split) -> str:
         key = self._keys[f"{split}_images"]
         if key is None:
             raise UserError(
-                f"{self._archive} has no test split (no array test_images); "
+                f"{self._file} has no test split (no array test_images or x_test); "
                 "name one with data.test_images=…, or take protocol.reference=train"
             )
         return key
 
-    def _image_shape(self, split: Split) -> tuple[int, ...]:
-        """[N, H, W, C] of the split's images, from the header alone."""
-        key = self._key(split)
-        shape, dtype = self._archive.header(key)
-        full = shape if len(shape) == 4 else (*shape, 1)
-        if dtype != np.uint8 or len(full) != 4 or full[3] not in (1, 3) or full[1] != full[2] or 0 in full:
-            raise UserError(
-                f"{self._archive}: array {key} is {dtype} {list(shape)}; "
-                "images must be uint8 [N, H, W, C] or [N, H, W], square, with C = 1 or 3"
-            )
-        return full
+    def _named(self, key: str) -> str:
+        """An array, its type and shape, for messages."""
+        shape, dtype = self._file.header(key)
+        return f"{self._file}: array {key} is {dtype} {list(shape)}"
 
-    def _labels(self, split: Split) -> torch.Tensor | None:
-        """The split's labels, int64 [N]; None where there are none."""
+    def _shape(self, split: Split) -> tuple[int, int, int, int]:
+        """(N, C, H, W) of the split's images as they are stored, from the header alone."""
+        key = self._key(split)
+        shape, dtype = self._file.header(key)
+        if dtype.kind == "O":
+            raise UserError(
+                f"{self._named(key)}, Python objects, which are never unpickled; give numbers in one array, or picture files: data=image_folder"
+            )
+        if dtype.kind not in "buif":
+            raise UserError(f"{self._named(key)}; images are numbers")
+        return shape[0], *size_in(shape, layout_of(shape, self._layout, self._named(key)))
+
+    def _labels(self, split: Split) -> tuple[torch.Tensor, Classes] | None:
+        """The split's labels, int64 [N], and the classes; None where there are none."""
         key = self._keys[f"{split}_labels"]
         if key is None:
             return None
-        shape, dtype = self._archive.header(key)
-        n = self._image_shape(split)[0]
-        if dtype.kind not in "iu" or shape != (n,):
-            raise UserError(f"{self._archive}: array {key} is {dtype} {list(shape)}; labels of {n} images must be integers [{n}]")
-        labels = torch.from_numpy(self._archive.read(key).astype(np.int64))
-        if labels.min() < 0:
-            raise UserError(f"{self._archive}: array {key} has the label {labels.min()}; labels are class numbers, from 0 on")
-        if labels.max() >= MOST_CLASSES:
+        where = f"{self._file}: array {key}"
+        _, dtype = self._file.header(key)
+        if dtype.kind not in "buifUS":
+            raise UserError(f"{self._named(key)}; labels are whole numbers or text (labels.astype(str) writes text)")
+        labels, n_classes = plain(self._file.read(key), self._shape(split)[0], where)
+        classes = classes_of(labels, n_classes, renumber=self._renumber) if split == "train" else self._classes
+        return None if classes is None else (classes.numbers(labels, f"{self._file}: {split} label"), classes)
+
+    def _check_test(self, train: tuple[int, int, int], *, channels: bool, size: bool) -> None:
+        """Raises `UserError` if test images have other classes, or differ in what is not converted."""
+        _, *test = self._shape("test")
+        if (channels and test[0] != train[0]) or (size and tuple(test[1:]) != train[1:]):
             raise UserError(
-                f"{self._archive}: array {key} has the label {labels.max()}; labels are class numbers, less than {MOST_CLASSES}"
+                f"{self._file}: test images are {test}, train images are {list(train)} [C, H, W]; make them so, or give data.resolution=… "
+                "or data.channels=… for both"
             )
-        return labels
+        self._labels("test")
 
-    def _check_test(self, shape: Sequence[int]) -> None:
-        _, *test_shape = self._image_shape("test")
-        if test_shape != shape:
-            raise UserError(f"{self._archive}: test images are {test_shape}, train images are {shape}; they must be of one size")
-        labels = self._labels("test")
-        if labels is not None and self.spec.n_classes and labels.max() >= self.spec.n_classes:
-            raise UserError(
-                f"{self._archive}: test label {labels.max()} is no class of the training images, whose largest label is {self.spec.n_classes - 1}"
-            )
-
-
-class _Archive:
-    """The arrays in an `.npz` file, each read when it is asked for. A file that cannot be read is a `UserError`."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        if not path.is_file():
-            raise UserError(f"{self}: no such file; give an .npz file with uint8 images [N, H, W, C]")
-        with self._open() as archive:
-            self.keys = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
-
-    def __str__(self) -> str:
-        return f"data.path={self._path}"
-
-    def header(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Shape and type of an array, without its values."""
-        with self._open() as archive, archive.open(f"{key}.npy") as member:
-            first = np.lib.format.read_magic(member) == (1, 0)
-            # later versions differ in the length of the header; version 3 is for structured arrays
-            shape, _, dtype = (np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0)(member)
-        return shape, dtype
-
-    def read(self, key: str) -> np.ndarray[Any, Any]:
-        """An array; a progress bar shows past two seconds."""
-        shape, dtype = self.header(key)
-        with self._open() as archive, archive.open(f"{key}.npy") as member:
-            packed, needed = archive.getinfo(f"{key}.npy"), math.prod(shape) * dtype.itemsize
-            if not needed <= packed.file_size <= packed.compress_size * DENSEST:
-                raise ValueError(f"array {key} is shorter than it says")
-            if needed > (memory() or MOST_BYTES):
+    def _choose(self, option: str, key: str | None) -> str | None:
+        """The array that the option means; None where nothing is named and nothing recognised."""
+        keys = self._file.keys
+        if key is not None:
+            if key not in keys:
+                raise UserError(f"data.{option}={key}: no such array in {self._file}; {nearest(key, keys)}")
+            return key
+        found = next((name for name in RECOGNISED[option] if name in keys), None)
+        if found is None and option == "train_images":
+            pictures = [name for name in keys if len(self._file.header(name)[0]) in (3, 4)]
+            if len(pictures) != 1:
                 raise UserError(
-                    f"{self}: array {key} takes {needed / 1e9:.1f} GB, more than this machine has; give a folder of pictures"
+                    f"{self._file} has no array {', '.join(RECOGNISED[option][:3])}, …; name one with data.train_images=…; {nearest(option, keys)}"
                 )
-            with tqdm.wrapattr(member, "read", total=packed.file_size, desc=f"reading {key}", delay=2, disable=None) as watched:
-                return np.lib.format.read_array(watched, allow_pickle=False)
-
-    @contextmanager
-    def _open(self) -> Iterator[zipfile.ZipFile]:
-        try:
-            with zipfile.ZipFile(self._path) as archive:
-                yield archive
-        except FAULTS as error:
-            raise UserError(f"{self} cannot be read as an .npz file ({said(error)}); is it whole? numpy.savez writes one") from None
-
-
-def _choose(option: str, key: str | None, archive: _Archive) -> str | None:
-    """The array that the option means; None where nothing is named and nothing recognised."""
-    if key is None:
-        return next((name for name in RECOGNISED[option] if name in archive.keys), None)
-    if key not in archive.keys:
-        raise UserError(f"data.{option}={key}: no such array in {archive}; {nearest(key, archive.keys)}")
-    return key
+            found = pictures[0]
+        return found

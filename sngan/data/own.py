@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,27 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.data.decoding import to_rgb
-from sngan.data.images import MOST_CLASSES, ImageSpec, Source, Split, TensorImages
+from sngan.data.arrays import CHANNELS, Range, range_of, to_uint8
+from sngan.data.decoding import in_mode
+from sngan.data.images import ImageSpec, Source, Split, TensorImages
+from sngan.data.labels import Classes, classes_of, plain
 from sngan.errors import UserError
 from sngan.processes import memory
 from sngan.registry import register
 
-Range = tuple[float, float]
+Labels = tuple[np.ndarray[Any, Any], int | None]
+"""As `labels.plain` gives them."""
 
 
 class OwnImages(Source):
     """Images given from Python, for `sngan.train(data=…)`; the test split is for scores.
 
     `images` is an array or tensor [N, H, W, C], [N, C, H, W] or [N, H, W], or a map-style data set, such as a
-    `torch.utils.data.Dataset`, whose items are images or (image, label): PIL images, arrays [H, W], [H, W, C] or tensors [C, H, W].
-    Images are square, of one size, with 1 or 3 channels, and uint8 in 0..255 or floating-point numbers in `value_range`, which become the
-    nearest of 256 levels. Labels are class numbers from 0 on; those of an array are given as `labels` [N].
+    `torch.utils.data.Dataset`, whose items are images, (image, label) or, as those of Hugging Face, {"image": image, "label": label}: PIL images,
+    arrays [H, W], [H, W, C] or tensors [C, H, W].
+    Images are of one size, with 1, 3 or 4 channels, and uint8 in 0..255 or other numbers in `value_range`, which become the nearest of 256
+    levels; an array that leaves no doubt about the range needs none. Labels are class numbers from 0 on, text, of which the sorted values
+    are the classes, or one-hot rows; those of an array are given as `labels` [N].
 
     All images are read once and kept in memory as uint8, so that a random transform is applied once. Raises `UserError` for what does not fit.
     """
@@ -48,21 +52,23 @@ class OwnImages(Source):
             raise UserError(f"value_range={value_range}: give the values of black and white, such as (0, 1) or (-1, 1)")
         if test is None and test_labels is not None:
             raise UserError("test_labels are given without test; give the test images, too")
-        self._splits: dict[Split, tuple[TensorImages, bool]] = {"train": _read(images, labels, value_range, "data")}
+        pixels, found = _read(images, labels, value_range, "data")
+        classes = None if found is None else classes_of(*found, renumber=False)
+        self._splits: dict[Split, TensorImages] = {"train": _numbered(pixels, found, classes, "label")}
+        labelled = {"train": found is not None}
         if test is not None:
-            self._splits["test"] = _read(test, test_labels, value_range, "test")
-        train, labelled = self._splits["train"]
-        self.spec = _spec(train, labelled)
-        for held_out, _ in list(self._splits.values())[1:]:
-            if held_out.pixels.shape[1:] != train.pixels.shape[1:]:
-                raise UserError(f"test images are {_size(held_out)}, the others {_size(train)}; they must be of one size")
-            if self.spec.n_classes and held_out.labels.max() >= self.spec.n_classes:
-                raise UserError(
-                    f"test label {held_out.labels.max()} is no class of the other images, 0 to {self.spec.n_classes - 1}"
-                )
+            pixels, found = _read(test, test_labels, value_range, "test")
+            self._splits["test"] = _numbered(pixels, found, classes, "test label")
+            labelled["test"] = found is not None
+        train, *others = self._splits.values()
+        for other in others:
+            if other.pixels.shape[1:] != train.pixels.shape[1:]:
+                raise UserError(f"test images are {_size(other)}, the others {_size(train)}; they must be of one size")
+        _, channels, height, width = train.pixels.shape
+        self.spec = ImageSpec((height, width), channels, len(classes.values) if classes else 0)
         digest = hashlib.sha256()
-        for split, (read, labelled) in self._splits.items():
-            digest.update(f"{split} {read.sha256()} {labelled} ".encode() + read.labels.numpy().tobytes())
+        for split, read in self._splits.items():
+            digest.update(f"{split} {read.sha256()} {labelled[split]} ".encode() + read.labels.numpy().tobytes())
         self.sha256 = digest.hexdigest()
         _given[self.sha256] = self
 
@@ -74,7 +80,7 @@ class OwnImages(Source):
             raise UserError(
                 "the images given from Python have no test split; give OwnImages(…, test=…), or protocol.reference=train"
             )
-        return self._splits[split][0]
+        return self._splits[split]
 
 
 _given: dict[str, OwnImages] = {}
@@ -96,11 +102,11 @@ def own(*, sha256: str | None) -> OwnImages:
     return _given[sha256]
 
 
-def _read(images: Any, labels: Any, value_range: Range | None, key: str) -> tuple[TensorImages, bool]:
-    """The images in memory, and whether they have labels."""
+def _read(images: Any, labels: Any, value_range: Range | None, key: str) -> tuple[Tensor, Labels | None]:
+    """The images, uint8 [N, C, H, W], and their labels if they have any."""
     if isinstance(images, np.ndarray | Tensor):
-        pixels = _pixels(_channels_first(images, key), value_range, key)
-        return TensorImages(pixels, None if labels is None else _labels(labels, len(pixels), key)), labels is not None
+        pixels = _pixels(_channels_first(images, key), value_range, key, whole=True)
+        return pixels, None if labels is None else _labels(labels, len(pixels), key)
     if labels is not None:
         raise UserError(f"{key}: labels are given beside a data set; its items are to be (image, label)")
     if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")) or isinstance(images, str | bytes | dict):
@@ -111,15 +117,18 @@ def _read(images: Any, labels: Any, value_range: Range | None, key: str) -> tupl
     return _read_dataset(images, value_range, key)
 
 
-def _read_dataset(items: Any, value_range: Range | None, key: str) -> tuple[TensorImages, bool]:
+def _read_dataset(items: Any, value_range: Range | None, key: str) -> tuple[Tensor, Labels | None]:
     n = len(items)
     pixels, labels = torch.empty(0), []
     for i in tqdm(range(n), desc="reading images", unit="image", delay=2, disable=None):
         item, place = items[i], f"{key}[{i}]"
+        if isinstance(item, dict):
+            item = _of_dict(item, place)
         image, *label = item if isinstance(item, tuple | list) else (item,)
         if len(label) > 1:
             raise UserError(f"{place} has {len(item)} parts; an item is to be an image, or (image, label)")
-        read = _pixels(_channels_first(_array(image, place, channels=pixels.shape[1] if i else None), place), value_range, place)[0]
+        found = _channels_first(_array(image, place, channels=pixels.shape[1] if i else None), place)
+        read = _pixels(found, value_range, place, whole=False)[0]
         if i == 0:
             if n * read.numel() > (memory() or math.inf):
                 raise UserError(
@@ -132,70 +141,73 @@ def _read_dataset(items: Any, value_range: Range | None, key: str) -> tuple[Tens
         labels += label
     if n == 0 or len(labels) not in (0, n):
         raise UserError(f"{key} has {n} images and {len(labels)} labels; give at least one image, and all labels or none")
-    return TensorImages(pixels, _labels(labels, n, key) if labels else None), bool(labels)
+    return pixels, _labels(labels, n, key) if labels else None
 
 
-ONE_SIZE = "images are squares of one size; torchvision.transforms.Resize and CenterCrop make them so"
+IN_DICTS = (("image", "img"), ("label", "labels"))
+"""The keys of an image, and of its label, in items that are dicts."""
+
+
+def _of_dict(item: dict[Any, Any], place: str) -> list[Any]:
+    """The image, and the label if there is one."""
+    parts = [item[key] for keys in IN_DICTS for key in keys if key in item]
+    if not any(key in item for key in IN_DICTS[0]):
+        raise UserError(f"{place} is a dict of {', '.join(map(str, item))}; name the image in it image, and the label label")
+    return parts
+
+
+def _numbered(pixels: Tensor, labels: Labels | None, classes: Classes | None, what: str) -> TensorImages:
+    return TensorImages(pixels, None if labels is None or classes is None else classes.numbers(labels[0], what))
+
+
+ONE_SIZE = "images are of one size; torchvision.transforms.Resize and CenterCrop make them so"
 
 
 def _array(image: Any, place: str, *, channels: int | None) -> np.ndarray[Any, Any] | Tensor:
     """An item's image as [1, …]; a PIL image is RGB unless it and those before it, of so many channels, are grey."""
     if isinstance(image, Image.Image):
-        image = np.asarray(image if image.mode == "L" and channels in (None, 1) else to_rgb(image))
+        image = np.asarray(image if image.mode == "L" and channels in (None, 1) else in_mode(image, "RGB"))
     if not isinstance(image, np.ndarray | Tensor):
         raise UserError(f"{place} is {type(image).__name__}; an image is a PIL image, an array or a tensor")
     return image[None]
 
 
-def _channels_first(images: np.ndarray[Any, Any] | Tensor, key: str) -> Tensor:
-    """A copy of [N, H, W], [N, H, W, C] or [N, C, H, W] as [N, C, H, W]; where both fit, C is last in arrays and first in tensors."""
-    if isinstance(images, np.ndarray) and images.dtype.kind not in "uif":
-        raise UserError(f"{key} is {images.dtype}; images are uint8 in 0..255, or floats in a value_range")
+def _channels_first(images: np.ndarray[Any, Any] | Tensor, key: str) -> np.ndarray[Any, Any]:
+    """[N, H, W], [N, H, W, C] or [N, C, H, W] as [N, C, H, W]; where both fit, C is last in arrays and first in tensors."""
     shape = list(images.shape)
-    found = images.detach().cpu().clone() if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    found = _numpy(images)
+    if found.dtype.kind not in "buif":
+        raise UserError(f"{key} is {found.dtype}; images are uint8 in 0..255, or numbers in a value_range")
     if len(shape) == 3:
         found = found[:, None]
-    elif len(shape) == 4 and shape[3] in (1, 3) and not (shape[1] in (1, 3) and isinstance(images, Tensor)):
-        found = found.permute(0, 3, 1, 2)
-    if found.dim() != 4 or found.shape[1] not in (1, 3) or found.shape[2] != found.shape[3] or 0 in shape:
-        raise UserError(f"{key} has the shape {shape}; give [N, H, W, C], [N, C, H, W] or [N, H, W] with C = 1 or 3; {ONE_SIZE}")
-    return found.contiguous()
-
-
-def _pixels(images: Tensor, value_range: Range | None, key: str) -> Tensor:
-    """uint8 in 0..255."""
-    if images.dtype == torch.uint8:
-        return images
-    if not images.dtype.is_floating_point:
-        raise UserError(
-            f"{key} is {str(images.dtype).removeprefix('torch.')}; images are uint8 in 0..255, or floats in a value_range"
-        )
-    if value_range is None:
-        raise UserError(f"{key} holds floats; say which values are black and white: sngan.OwnImages(images, value_range=(0, 1))")
-    low, high = value_range
-    least, most = images.min().item(), images.max().item()
-    if not (low <= least and most <= high):  # also for NaN
-        raise UserError(
-            f"{key} has values from {least:g} to {most:g}, beyond value_range=({low:g}, {high:g}); give the range that they have"
-        )
-    levels = [part.double().sub(low).mul(255 / (high - low)).round().to(torch.uint8) for part in images.split(1000)]
-    return torch.cat(levels)
-
-
-def _labels(labels: Any, n: int, key: str) -> Tensor:
-    """int64 [N]."""
-    try:
-        found = torch.tensor([operator.index(y) for y in labels])
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        found = torch.empty(0)
-    if found.shape != (n,) or not 0 <= int(found.min()) <= int(found.max()) < MOST_CLASSES:
-        raise UserError(f"{key}: labels of {n} images are {n} whole numbers from 0 to {MOST_CLASSES - 1}")
+    elif len(shape) == 4 and shape[3] in CHANNELS and not (shape[1] in CHANNELS and isinstance(images, Tensor)):
+        found = found.transpose(0, 3, 1, 2)
+    if found.ndim != 4 or found.shape[1] not in CHANNELS or 0 in shape:
+        raise UserError(f"{key} has the shape {shape}; give [N, H, W, C], [N, C, H, W] or [N, H, W] with C = 1, 3 or 4")
     return found
 
 
-def _spec(images: TensorImages, labelled: bool) -> ImageSpec:
-    _, channels, resolution, _ = images.pixels.shape
-    return ImageSpec(resolution, channels, int(images.labels.max()) + 1 if labelled else 0)
+def _numpy(values: np.ndarray[Any, Any] | Tensor) -> np.ndarray[Any, Any]:
+    if isinstance(values, np.ndarray):
+        return values
+    values = values.detach().cpu()
+    found: np.ndarray[Any, Any] = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return found
+
+
+def _pixels(images: np.ndarray[Any, Any], value_range: Range | None, key: str, *, whole: bool) -> Tensor:
+    """uint8 in 0..255; a range that is not given is looked for in a `whole` array, and not in one image."""
+    if value_range is None and images.dtype == np.uint8:
+        value_range = (0, 255)
+    if value_range is None and not whole:
+        raise UserError(
+            f"{key} is {images.dtype}; say which values are black and white: sngan.OwnImages(images, value_range=(0, 1))"
+        )
+    return to_uint8(images, value_range or range_of(images, key, key="value_range"), key, key="value_range")
+
+
+def _labels(labels: Any, n: int, key: str) -> Labels:
+    return plain(_numpy(labels) if isinstance(labels, Tensor) else np.asarray(labels), n, f"{key}: array of labels")
 
 
 def _size(images: TensorImages) -> str:

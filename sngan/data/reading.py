@@ -50,7 +50,7 @@ def read(images: Images, batches: Iterable[list[int]], *, workers: int) -> Gener
 def read_all(images: Images, spec: ImageSpec, *, workers: int) -> TensorImages:
     """All images in memory; a progress bar shows past two seconds."""
     n = len(images)
-    pixels = torch.empty(n, spec.channels, spec.resolution, spec.resolution, dtype=torch.uint8)
+    pixels = torch.empty(n, *spec.shape, dtype=torch.uint8)
     labels = torch.empty(n, dtype=torch.int64)
     chunks = [list(range(start, min(start + CHUNK, n))) for start in range(0, n, CHUNK)]
     with tqdm(total=n, desc="reading images", unit="image", delay=2, disable=None) as bar:

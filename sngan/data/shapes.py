@@ -6,7 +6,10 @@ The data set that needs no download. A shape is drawn without grey levels at fou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -16,7 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from sngan.cache import Tensors, remembered
 from sngan.data.images import Images, ImageSpec, Source, Split, TensorImages
+from sngan.provenance import sha256_of, versions
 from sngan.registry import register
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -25,6 +30,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Inside = Callable[[Tensor, Tensor], Tensor]
 
 RESOLUTION = 32
+SIZE = (3, RESOLUTION, RESOLUTION)
 OVERSAMPLING = 4
 CHUNK = 64  # images drawn at once: 4 MB a coordinate, which the processor's cache holds
 DRAWS = 11  # random numbers an image
@@ -73,15 +79,41 @@ class Shapes(Source):
         return self.size[split]
 
     def load(self, split: Split) -> Images:
-        """Draws the split: 20,000 images take some seconds on two cores."""
-        n = self.size[split]
-        random = _uniforms(n, key=(self.seed, list(self.size).index(split)))
-        pixels = torch.empty(n, 3, RESOLUTION, RESOLUTION, dtype=torch.uint8)
+        """The split, drawn once and then kept in the user's cache: 20,000 images take five seconds."""
+        n, number = self.size[split], list(self.size).index(split)
+        random = _uniforms(n, key=(self.seed, number))
         labels = (random[:, 0] * len(KINDS)).long()
-        chunks = list(zip(pixels.split(CHUNK), labels.split(CHUNK), random[:, 1:].split(CHUNK), strict=True))
-        for out, y, r in tqdm(chunks, f"drawing {self.name} ({split})", delay=2, leave=False, disable=None):
-            out.copy_(_draw(y, r))
-        return TensorImages(pixels, labels)
+
+        def draw() -> Tensors:
+            pixels = torch.empty(n, *SIZE, dtype=torch.uint8)
+            chunks = list(zip(pixels.split(CHUNK), labels.split(CHUNK), random[:, 1:].split(CHUNK), strict=True))
+            with _one_thread():
+                for out, y, r in tqdm(chunks, f"drawing {self.name} ({split})", delay=2, leave=False, disable=None):
+                    out.copy_(_draw(y, r))
+            return {"pixels": pixels}
+
+        def fits(found: Tensors) -> bool:
+            return {name: (p.dtype, tuple(p.shape)) for name, p in found.items()} == {"pixels": (torch.uint8, (n, *SIZE))}
+
+        made_from = {"seed": self.seed, "split": number, "n": n, **_drawn_by()}
+        return TensorImages(remembered(self.name, made_from, draw, fits=fits, quiet=True)["pixels"], labels)
+
+
+def _drawn_by() -> dict[str, str]:
+    """What else decides the pixels, to the last grey level: this file, torch, and the instructions of the processor that it uses."""
+    software = {"code": sha256_of(Path(__file__)), **{name: versions()[name] for name in ("torch", "numpy")}}
+    return {**software, "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Within it torch computes on one thread: where a core is taken by another program, two wait for each other ten times as long."""
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n)
 
 
 def _uniforms(n: int, *, key: tuple[int, int]) -> Tensor:

@@ -40,7 +40,7 @@ class STL10(TorchvisionFiles):
 
     def load(self, split: Split) -> Images:
         files = torch.from_numpy(self._open(split="unlabeled" if split == "train" else "test").data)  # [N, 3, 96, 96]
-        side = self.spec.resolution
+        side = self.spec.height
         pixels = torch.empty(len(files), 3, side, side, dtype=torch.uint8)
         with tqdm(total=len(files), desc="resizing images", unit="image", delay=2, disable=None) as bar:
             for small, large in zip(pixels.split(CHUNK), files.split(CHUNK), strict=True):

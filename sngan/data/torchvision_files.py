@@ -19,16 +19,24 @@ class TorchvisionFiles(Source):
     def __init__(self, *, root: Path, download: bool):
         self._root = root.expanduser()
         self._download = download
-        missing = [] if download else self._missing()
+        missing = [] if download else [path for path in self._files() if not (self._root / path).is_file()]
         if missing:
             raise UserError(
-                f"{self.title} is not in data.root={root} (no {missing[0]}); give its folder as data.root=…,\n"
+                f"{self.title} is not in data.root={root} (no {self._root / missing[0]}); give its folder as data.root=…,\n"
                 "let it be downloaded with data.download=true, or use a file of your own: data=npz data.path=…"
             )
 
     @abstractmethod
     def _dataset(self) -> Any:
         """torchvision's class."""
+
+    def _files(self) -> list[Path]:
+        """The files that torchvision reads, below `root`."""
+        files = self._dataset()
+        names = [name for name, _ in files.train_list + files.test_list]
+        if hasattr(files, "meta"):
+            names.append(files.meta["filename"])
+        return [Path(files.base_folder, name) for name in names]
 
     def _open(self, **split: Any) -> Any:
         """Torchvision's data set of a split, downloaded if that is asked for; `UserError` if it is not whole."""
@@ -42,10 +50,3 @@ class TorchvisionFiles(Source):
                     "try again, or use a file of your own: data=npz data.path=…"
                 ) from None
             raise UserError(f"{self.title} in data.root={self._root} is damaged; data.download=true replaces it") from None
-
-    def _missing(self) -> list[Path]:
-        files = self._dataset()
-        names = [name for name, _ in files.train_list + files.test_list]
-        if hasattr(files, "meta"):
-            names.append(files.meta["filename"])
-        return [path for path in (self._root / files.base_folder / name for name in names) if not path.is_file()]

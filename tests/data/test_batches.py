@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sngan import config
 from sngan.data.batches import Batches, flip, to_float
+from sngan.data.decoding import Form
 from sngan.data.image_folder import Pictures
 from sngan.data.images import Images, ImageSpec, TensorImages
 from sngan.data.reading import read_all
@@ -31,7 +32,7 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
         image = Image.new("L", (8, 8), level)
         image.paste(255, (0, 0, 1, 8))
         image.save(root / f"{level:02d}.png")
-    return Pictures(root, [f"{level:02d}.png" for level in range(N)], [level % 10 for level in range(N)], 8)
+    return Pictures(root, [f"{level:02d}.png" for level in range(N)], [level % 10 for level in range(N)], Form(8))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_images_in_memory_that_do_not_fit_the_device_are_the_same(in_memory):
 def test_images_are_read_once_where_they_fit_the_megabytes_they_may_take(on_disk, in_memory, tmp_path):
     """20 images of 3 x 8 x 8 bytes; of those that do not fit nothing is kept, so that a file that is gone is missed."""
     shutil.copytree(on_disk.root, tmp_path / "own")
-    own = Pictures(tmp_path / "own", on_disk.files, on_disk.labels, 8)
+    own = Pictures(tmp_path / "own", on_disk.files, on_disk.labels, Form(8))
     fits, large = batches(own, resident_mb=0.00384), batches(own, resident_mb=0.00383)
     shutil.rmtree(tmp_path / "own")
     assert same(fits(0), batches(in_memory)(0))
@@ -164,10 +165,11 @@ ENDLESS_RUN = """
 import multiprocessing, sys
 from pathlib import Path
 from itertools import count
+from sngan.data.decoding import Form
 from sngan.data.image_folder import Pictures
 from sngan.data.reading import read
 
-stream = read(Pictures(Path(sys.argv[1]), ["00.png"], [0], 8), ([0] for _ in count()), workers=2)
+stream = read(Pictures(Path(sys.argv[1]), ["00.png"], [0], Form(8)), ([0] for _ in count()), workers=2)
 next(stream), next(stream)
 print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
 sys.stdin.read()

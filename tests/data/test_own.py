@@ -36,8 +36,12 @@ FORMS = {
     "tensor": lambda: OwnImages(FIRST),
     "tensor, channels last": lambda: OwnImages(torch.from_numpy(PIXELS)),
     "float in [0, 1]": lambda: OwnImages(FIRST / 255, value_range=(0, 1)),
+    "float in [0, 1], not stated": lambda: OwnImages(FIRST / 255),
+    "float16 in [-1, 1], not stated": lambda: OwnImages((PIXELS / 127.5 - 1).astype(np.float16)),
+    "int64 in 0..255": lambda: OwnImages(PIXELS.astype(np.int64)),
     "float64 in [-1, 1]": lambda: OwnImages(PIXELS / 127.5 - 1, value_range=(-1, 1)),
     "data set of PIL images": lambda: OwnImages(Items([Image.fromarray(x) for x in PIXELS])),
+    "data set of dicts": lambda: OwnImages(Items([{"image": Image.fromarray(x), "text": "more"} for x in PIXELS])),
     "data set of arrays": lambda: OwnImages(Items(list(PIXELS))),
     "data set of float tensors": lambda: OwnImages(Items(list(FIRST / 255)), value_range=(0, 1)),
     "TensorDataset": lambda: OwnImages(TensorDataset(FIRST)),
@@ -59,8 +63,11 @@ def test_every_form_is_the_same_images(form: str) -> None:
         lambda: OwnImages(PIXELS, LABELS),
         lambda: OwnImages(FIRST, torch.tensor(LABELS)),
         lambda: OwnImages(TensorDataset(FIRST, torch.tensor(LABELS))),
+        lambda: OwnImages(PIXELS, np.array(LABELS)[:, None]),
+        lambda: OwnImages(PIXELS, np.eye(3)[LABELS]),
+        lambda: OwnImages(PIXELS, ["abc"[label] for label in LABELS]),
     ],
-    ids=["list", "tensor", "data set"],
+    ids=["list", "tensor", "data set", "column", "one-hot", "text"],
 )
 def test_labels_are_classes_and_part_of_the_content(images: Any) -> None:
     found = images()
@@ -76,6 +83,12 @@ def test_grey_pictures_stay_grey_and_one_among_coloured_ones_becomes_coloured() 
     assert OwnImages(PIXELS[..., 0]).spec.channels == 1
     mixed = OwnImages([Image.new("RGB", (SIDE, SIDE)), grey]).load("train").pixels
     assert mixed[1].unique().tolist() == [7]
+
+
+@pytest.mark.parametrize("shape", [(8, 12, 3), (8, 12, 4), (8, 12)])
+def test_images_need_not_be_square_nor_rgb(shape: tuple[int, ...]) -> None:
+    spec = OwnImages(np.zeros((2, *shape), np.uint8)).spec
+    assert spec.shape == ((*shape, 1)[2], 8, 12)
 
 
 def test_what_becomes_of_an_array_later_changes_nothing() -> None:
@@ -101,22 +114,22 @@ def test_a_config_finds_what_this_process_was_given() -> None:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "float without a range": (lambda: OwnImages(PIXELS / 255), r"value_range=\(0, 1\)"),
-    "beyond the range": (lambda: OwnImages(PIXELS.astype(float), value_range=(0, 1)), "has values from 0 to 255, beyond"),
+    "floats without a range": (lambda: OwnImages(PIXELS / 2), r"values from 0 to 127\.5, .* as value_range=\[0,255\]"),
+    "floats of a data set without a range": (lambda: OwnImages(list(PIXELS / 255)), r"value_range=\(0, 1\)"),
+    "beyond the range": (lambda: OwnImages(PIXELS.astype(float), value_range=(0, 1)), "has values from 0 to 255, beyond value_range"),
     "NaN": (lambda: OwnImages(np.full((2, 8, 8), np.nan), value_range=(0, 1)), "beyond value_range"),
     "a range of nothing": (lambda: OwnImages(PIXELS, value_range=(1, 1)), r"value_range=\(1, 1\)"),
-    "int64": (lambda: OwnImages(PIXELS.astype(np.int64)), "data is int64; images are uint8"),
     "text": (lambda: OwnImages(np.array(["a"])), "images are uint8"),
-    "not square": (lambda: OwnImages(PIXELS[:, :4]), "squares of one size"),
-    "four channels": (lambda: OwnImages(np.zeros((2, 8, 8, 4), np.uint8)), r"\[2, 8, 8, 4\]"),
+    "five channels": (lambda: OwnImages(np.zeros((2, 8, 8, 5), np.uint8)), r"\[2, 8, 8, 5\].* C = 1, 3 or 4"),
     "none": (lambda: OwnImages(PIXELS[:0]), r"shape \[0, 8, 8, 3\]"),
     "an empty data set": (lambda: OwnImages([]), "0 images"),
     "sizes": (lambda: OwnImages([PIXELS[0], PIXELS[1, :4, :4]]), r"data\[1\] is \[3, 4, 4\], data\[0\] is \[3, 8, 8\]"),
-    "a dict": (lambda: OwnImages([{"image": PIXELS[0]}]), r"data\[0\] is dict"),
+    "a dict without an image": (lambda: OwnImages([{"x": PIXELS[0], "y": 1}]), r"data\[0\] is a dict of x, y; name the image in it image"),
+    "a dict of both": (lambda: OwnImages([{"image": PIXELS[0], "img": PIXELS[0], "label": 1}]), r"data\[0\] has 3 parts"),
     "three parts": (lambda: OwnImages([(PIXELS[0], 1, 2)]), r"data\[0\] has 3 parts"),
     "some labels": (lambda: OwnImages([(PIXELS[0], 1), PIXELS[1]]), "2 images and 1 labels"),
-    "a label that is no class": (lambda: OwnImages([(PIXELS[0], 0.5)]), "whole numbers from 0"),
-    "a label below 0": (lambda: OwnImages(PIXELS, [-1] * N), "whole numbers from 0"),
+    "a label that is no class": (lambda: OwnImages([(PIXELS[0], 0.5)]), "whole numbers or text"),
+    "a label below 0": (lambda: OwnImages(PIXELS, [-1] * N), "label -1; labels are class numbers, from 0"),
     "too few labels": (lambda: OwnImages(PIXELS, [0]), "labels of 6 images"),
     "labels twice": (lambda: OwnImages([(PIXELS[0], 1)], labels=[1]), "beside a data set"),
     "a stream": (lambda: OwnImages(iter(PIXELS)), "__len__ and __getitem__"),

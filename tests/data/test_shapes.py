@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from sngan.cache import _write
 from sngan.config import Component
+from sngan.data import shapes
 from sngan.data.images import TensorImages
 from sngan.data.shapes import CHUNK, KINDS, Shapes
 from sngan.errors import UserError
+from sngan.processes import cache_folder
 from sngan.registry import build
 
 
@@ -20,8 +25,30 @@ def test_an_image_does_not_depend_on_how_many_there_are() -> None:
     assert torch.equal(few.labels, many.labels[: len(few)])
 
 
-def test_the_same_seed_draws_the_same_images() -> None:
-    assert torch.equal(draw(50).pixels, draw(50).pixels)
+def test_the_same_seed_gives_the_same_images_drawn_or_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn, kept = draw(50), draw(50)
+    monkeypatch.setenv("SNGAN_CACHE", str(tmp_path))
+    again = draw(50)
+    assert torch.equal(drawn.pixels, kept.pixels)
+    assert torch.equal(drawn.pixels, again.pixels)
+    assert torch.equal(drawn.labels, kept.labels)
+
+
+def test_images_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = draw(50)
+    monkeypatch.setattr(shapes, "_draw", None)
+    assert torch.equal(draw(50).pixels, first.pixels)
+
+
+def test_what_is_kept_of_another_code_or_with_other_pixels_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = draw(50)
+    (kept,) = cache_folder().iterdir()
+    _write({"pixels": first.pixels[:10]}, kept)
+    assert torch.equal(draw(50).pixels, first.pixels)
+    drawn_by = shapes._drawn_by()
+    monkeypatch.setattr(shapes, "_drawn_by", lambda: {**drawn_by, "code": "another"})
+    draw(50)
+    assert len(list(cache_folder().iterdir())) == 2
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"split": "test"}])

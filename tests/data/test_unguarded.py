@@ -27,11 +27,12 @@ class Mine(Pictures):
 class Folder(ImageFolder):
     def load(self, split):
         found = super().load(split)
-        return Mine(found.root, found.files, found.labels, found.resolution)
+        return Mine(found.root, found.files, found.labels, found.form)
 
 
 for data in ("image_folder", "mine"):
-    keys = {"path": "pictures", "test_path": None, "resolution": 32, "on_error": "stop", "workers": 1, "resident_mb": 0}
+    form = {"resolution": 32, "channels": 3, "fit": "crop", "range": None}
+    keys = {"path": "pictures", "test_path": None, **form, "on_error": "stop", "cache": False, "workers": 1, "resident_mb": 0}
     run = sngan.train(*WORDS, f"data={data}", *(f"data.{key}={'null' if value is None else value}" for key, value in keys.items()), run_dir=data)
     print(data, run.status)
 """
