@@ -13,3 +13,10 @@ class Loss(NamedTuple):
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+
+
+class RelativisticLoss(NamedTuple):
+    """A loss whose generator sees the logits of real images, too: both functions take (real_logits [N], fake_logits [N])."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]

@@ -1,6 +1,8 @@
-"""Orthonormal regularisation (Brock et al. 2016; compared with in paper section 4)."""
+"""Orthonormal regularisation of D (Brock et al. 2016; compared with in paper section 4), and BigGAN's of G."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import PositiveFloat
@@ -9,7 +11,21 @@ from torch import Tensor, nn
 from sngan.layers.linear_maps import matrix
 from sngan.layers.normalized import Normalized
 from sngan.registry import register
-from sngan.regularizers.regularizer import Batch, Regularizer
+from sngan.regularizers.regularizer import Batch, Logits, Regularizer
+
+
+def off_diagonal(network: Normalized[Any], weight: float) -> Tensor:
+    """weight * sum over layers of |W W^T * (1 - I)|_F^2, the orthogonal regularisation of G in BigGAN (Brock et al. 2019, eq. 3).
+
+    The rows of W, one for each output, are drawn apart, and keep their lengths. W is the parameter itself, before any norm.
+    """
+    total = torch.zeros((), device=next(network.parameters()).device)
+    with torch.autocast(total.device.type, enabled=False):
+        for layer in network.layers().values():
+            W = matrix(layer, layer.weight)
+            gram = W @ W.T
+            total = total + (gram - gram.diag().diag()).square().sum()
+    return weight * total
 
 
 @register("regularizer", "orthonormal")
@@ -23,7 +39,7 @@ class Orthonormal(Regularizer):
     def __init__(self, *, weight: PositiveFloat):
         self.weight = weight
 
-    def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+    def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch, logits: Logits) -> Tensor:
         used = D.normalize(update=False) if weights is None else weights
         total = torch.zeros((), device=batch.x_real.device)
         with torch.autocast(batch.x_real.device.type, enabled=False):

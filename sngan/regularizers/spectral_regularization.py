@@ -7,8 +7,9 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from sngan.layers.normalized import Normalized
+from sngan.layers.spectral_norm import follow_sigma
 from sngan.registry import register
-from sngan.regularizers.regularizer import Batch, Regularizer
+from sngan.regularizers.regularizer import Batch, Logits, Regularizer
 
 
 @register("regularizer", "spectral_regularization")
@@ -18,12 +19,13 @@ class SpectralRegularization(Regularizer):
     D gets buffers `u` and `v` on each layer, which `D.normalize(update=True)` advances.
     """
 
-    follows_sigma = True
-
     def __init__(self, *, weight: PositiveFloat):
         self.weight = weight
 
-    def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch) -> Tensor:
+    def prepare(self, D: Normalized[nn.Module]) -> None:
+        follow_sigma(D)
+
+    def __call__(self, D: Normalized[nn.Module], weights: dict[str, Tensor] | None, batch: Batch, logits: Logits) -> Tensor:
         assert D.vectors is not None, "D tracks sigma"
         with torch.autocast(batch.x_real.device.type, enabled=False):
             sigmas = torch.stack(list(D.vectors.sigmas().values()))  # [layers]
