@@ -1,47 +1,65 @@
-"""A small discriminator of four convolutions in the manner of DCGAN (Radford et al. 2016)."""
+"""A discriminator of stride-2 convolutions alone, in the manner of DCGAN (Radford et al. 2016)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from sngan.config import Width
-from sngan.data.images import ImageSpec, refuse_labels
+from sngan.data.images import ImageSpec, halved
+from sngan.discriminators.discriminator import Discriminator, Labels, convolutions
 from sngan.errors import UserError
 from sngan.layers import initialization
 from sngan.layers.head import Conv2dHead
+from sngan.layers.map_sizes import doublings
 from sngan.layers.normalization import ActivationNorm
 from sngan.layers.singular_values import bound_of_chain
 from sngan.registry import register
 
 
 @register("discriminator", "dcgan")
-class DCGANDiscriminator(nn.Module):
-    """Three 4x4 stride-2 convolutions to F, 2F, 4F channels, leaky ReLU after each, then a 4x4 one to the logit: [N, C, 32, 32] -> [N].
+class DCGANDiscriminator(Discriminator):
+    """4x4 stride-2 convolutions down to a map with a side from 4 to 7, leaky ReLU after each, then one of its size: [N, C, H, W] -> [N].
 
-    Activations are normalised before each leaky ReLU but the first.
+    The first convolution makes `width` channels, each further one twice as many as the one before: F, 2F, 4F at 32 px and F to 8F at 64 px,
+    as published. Activations are normalised before each leaky ReLU but the first.
     """
 
-    def __init__(self, spec: ImageSpec, norm: ActivationNorm, *, width: Width, slope: NonNegativeFloat):
-        super().__init__()
-        refuse_labels(spec, "discriminator.name=dcgan")
-        if spec.resolution != 32:
-            raise UserError(f"discriminator=dcgan is made for 32 px images, not {spec.resolution}; use discriminator=cnn or resnet")
+    def __init__(self, spec: ImageSpec, norm: ActivationNorm, *, width: Width, slope: NonNegativeFloat, labels: Labels):
+        super().__init__(spec, labels)
+        halvings = doublings(min(spec.height, spec.width))
+        if not halvings:
+            raise UserError(
+                f"discriminator=dcgan halves the shorter side down to 4, 5, 6 or 7 px, which {spec.size} px does not come to; "
+                "use discriminator=cnn or resnet, or other images"
+            )
+        change = "use discriminator=cnn or resnet"
+        last_map = halved(spec, halvings, why="discriminator=dcgan halves the image", change=change)
         self.convs = nn.Sequential()
-        for i, (c_in, c_out) in enumerate(((spec.channels, width), (width, 2 * width), (2 * width, 4 * width))):
+        c_in = self.channels
+        for c_out in (width * 2**i for i in range(halvings)):
             self.convs.append(nn.Conv2d(c_in, c_out, 4, stride=2, padding=1))
-            if i > 0:
+            if c_out > width:
                 self.convs.append(norm(c_out))
             self.convs.append(nn.LeakyReLU(slope))
-        self.convs.append(Conv2dHead(4 * width, 1, 4))
+            c_in = c_out
+        self.convs.append(Conv2dHead(c_in, 1, last_map))
+        self.add_label_layers(c_in * math.prod(last_map))
         initialization.normal(self)
 
+    def lowest_blocks(self) -> Sequence[nn.Module]:
+        """The convolutions, each with what follows it, without the head, from the image up: what `freeze_d` counts."""
+        return convolutions(self.convs)
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        logits: Tensor = self.convs(x)  # [N, 1, 1, 1]
-        return logits.flatten()
+        h = self.convs[:-1](self.shown(x, y))  # [N, C, H', W']
+        return self.judged(self.convs[-1](h).flatten(), h.flatten(1), y)
 
     def bound(self, norms: Mapping[str, float]) -> float:
         """An upper bound on D's Lipschitz constant, from the operator norms of all its layers; valid if activations are not normalised."""
-        return bound_of_chain(self, norms)
+        head = f"convs.{len(self.convs) - 1}"
+        convs = {name: norm for name, norm in norms.items() if name.startswith("convs.") and name != head}
+        return bound_of_chain(self, convs) * (norms[head] + norms.get("embedding", 0.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sngan.errors import UserError
+from sngan.data.images import ImageSpec, halved
 
 
 class Generator(nn.Module):
@@ -20,12 +20,7 @@ class Generator(nn.Module):
         raise NotImplementedError
 
 
-def bottom_width(resolution: int, widths: tuple[int, ...]) -> int:
-    """The side of the first feature map, which every width after the first doubles; `UserError` if it is not a whole number."""
-    factor: int = 2 ** (len(widths) - 1)
-    if resolution % factor:
-        raise UserError(
-            f"generator.widths={list(widths)} doubles the image {len(widths) - 1} times: the resolution must be a multiple of {factor}, "
-            f"not {resolution}; change generator.widths or the images (data.resolution where there is one)"
-        )
-    return resolution // factor
+def first_map(spec: ImageSpec, widths: tuple[int, ...]) -> tuple[int, int, int]:
+    """The shape (C, H, W) of the first feature map, whose sides every width after the first doubles; `UserError` if they are no whole numbers."""
+    why, change = f"generator.widths={list(widths)} doubles the image", "change generator.widths"
+    return widths[0], *halved(spec, len(widths) - 1, why=why, change=change)

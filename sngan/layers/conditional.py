@@ -1,4 +1,4 @@
-"""Class-conditional batch normalisation (Dumoulin et al. 2017; used in the generator by Miyato & Koyama 2018)."""
+"""Conditional batch normalisation: by class (Dumoulin et al. 2017; in G by Miyato & Koyama 2018), or by features (BigGAN)."""
 
 from __future__ import annotations
 
@@ -21,5 +21,24 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, h: Tensor, y: Tensor) -> Tensor:
         gamma = self.gamma[y][:, :, None, None]  # [N, C, 1, 1]
         beta = self.beta[y][:, :, None, None]
+        h = self.normalize(h)
+        return gamma * h + beta
+
+
+class ConditionedBatchNorm2d(nn.Module):
+    """Batch normalisation whose scale and shift are linear in features c [N, F], about 1 and 0: h [N, C, H, W] -> [N, C, H, W].
+
+    Source: Brock et al. 2019, Appendix B.
+    """
+
+    def __init__(self, channels: int, features: int):
+        super().__init__()
+        self.normalize = BatchNorm2d(channels, affine=False)
+        self.scale = nn.Linear(features, channels, bias=False)
+        self.shift = nn.Linear(features, channels, bias=False)
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        gamma: Tensor = 1.0 + self.scale(c)[:, :, None, None]  # [N, C, 1, 1]
+        beta: Tensor = self.shift(c)[:, :, None, None]
         h = self.normalize(h)
         return gamma * h + beta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from torch import nn
 
@@ -24,3 +25,20 @@ def normal(network: nn.Module, std: float = 0.02) -> None:
             nn.init.normal_(module.weight, std=std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def orthogonal(network: nn.Module) -> None:
+    """Orthogonal matrices [out, in * kh * kw] in place for all layers; biases 0 (BigGAN)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+            nn.init.orthogonal_(module.weight)
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+Init = Literal["glorot", "orthogonal"]
+
+
+def by_name(name: Init, network: nn.Module) -> None:
+    """The one of this name, in place."""
+    {"glorot": glorot, "orthogonal": orthogonal}[name](network)

@@ -40,9 +40,6 @@ class LinearMap(Protocol):
     def adjoint(self, W: Tensor, u: Tensor) -> Tensor:
         """W^T u."""
 
-    def outer(self, W: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        """The gradient of <u, W v> by W, in the shape of W: u v^T for a matrix."""
-
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """<a, b> of two outputs or of two inputs: a scalar, or [blocks]."""
 
@@ -93,7 +90,7 @@ class Matrices:
             if W.dim() == 2:
                 return rows
             return (rows.movedim(1, -1) if self.channels_last else rows).flatten(1)
-        split = W.unflatten(0, (self.blocks, -1)).movedim(self.dim + 1, 1)  # [blocks, out, in, kh, kw]
+        split = self.split(W).movedim(self.dim + 1, 1)  # [blocks, out, in, kh, kw]
         M: Tensor = (split.movedim(2, -1) if self.channels_last else split).flatten(2)
         return M
 
@@ -118,9 +115,19 @@ class Matrices:
         """W^T u (the conjugate transpose of a complex W), [columns]."""
         return _product(self.matrix(W).mH, u)
 
-    def outer(self, W: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        """u v^T in the shape of W."""
-        return self.unmatrix(u.unsqueeze(-1) * v.unsqueeze(-2), W.shape)
+    def split(self, W: Tensor) -> Tensor:
+        """A weight, or its gradient, with a first dimension [blocks]."""
+        parts: Tensor = W.unflatten(0, (self.blocks, -1))
+        return parts
+
+    def factors(self, u: Tensor, v: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        """u and v as tensors that broadcast: their product is u v^T, the gradient of <u, W v> by W, as `split` gives it for a W of this shape."""
+        rest = [shape[0] // self.blocks, *shape[1:]]
+        ones = [1] * len(rest)
+        ones[self.dim] = rest.pop(self.dim)
+        order = [*rest[1:], rest[0]] if self.channels_last else rest
+        columns = v.view(self.blocks, *order)
+        return u.view(self.blocks, *ones), (columns.movedim(-1, 1) if self.channels_last else columns).unsqueeze(self.dim + 1)
 
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """<a, b>, for each block."""
@@ -193,16 +200,9 @@ class Convolution:
     def adjoint(self, W: Tensor, u: Tensor) -> Tensor:
         """The gradient of <u, forward(W, v)> by v."""
         v = W.new_zeros(self.inputs, *self.size)
-        gradient: Tensor = self._gradients(W, u, v, [True, False, False])[0][0]
+        by_input = [True, False, False]
+        gradient: Tensor = torch.ops.aten.convolution_backward(u[None], v[None], W, None, *self._geometry, by_input)[0][0]
         return gradient
-
-    def outer(self, W: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        """The gradient of <u, forward(W, v)> by W."""
-        gradient: Tensor = self._gradients(W, u, v, [False, True, False])[1]
-        return gradient
-
-    def _gradients(self, W: Tensor, u: Tensor, v: Tensor, wanted: list[bool]) -> Any:
-        return torch.ops.aten.convolution_backward(u[None], v[None], W, None, *self._geometry, wanted)
 
     @property
     def _geometry(self) -> tuple[Any, ...]:

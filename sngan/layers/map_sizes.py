@@ -12,6 +12,11 @@ from sngan.layers.linear_maps import TRANSPOSED
 from sngan.layers.resampling import Resampling3x3
 
 
+def doublings(resolution: int) -> int:
+    """How often a map with a side from 4 to 7 doubles up to the resolution; 0 if none does."""
+    return next((n for n in range(1, resolution.bit_length()) if resolution % 2**n == 0 and 4 <= resolution >> n <= 7), 0)
+
+
 class Maps(NamedTuple):
     """The sizes of a convolution's maps: `fine` of its input, `coarse` of its output; for a transposed one the other way round."""
 

@@ -22,7 +22,7 @@ from sngan.layers.spectral_norm import (
     power_iteration,
     sigma,
 )
-from sngan.layers.version import Quotient, Version, without_autocast
+from sngan.layers.version import Quotient, Touch, Version, without_autocast
 
 MOST_WARMUP = 100
 """The most power iterations from a random u, when a weight is first normalised."""
@@ -53,7 +53,7 @@ class NormalizedWeight(nn.Module):
         self.iterate_per, self.tolerance = iterate_per, tolerance
         self._original: weakref.ref[Tensor] | None = None
         self._shared: Version | None = None
-        self._is_touched = False
+        self._touch = Touch()
         self.bank = bank
         bank.join(self)
 
@@ -108,7 +108,7 @@ class NormalizedWeight(nn.Module):
                     self._original = weakref.ref(W)
                 version = self.bank.version(self)
                 if not self.capped and isinstance(self.map, Matrices):
-                    return self._scaled(Quotient.apply(W, version, self))
+                    return self._scaled(Quotient.apply(W, version))
                 bound = Bound(W, version.u, version.v, version.map)
             else:
                 bound = self._bound(W)
@@ -172,7 +172,7 @@ class NormalizedWeight(nn.Module):
 
     def is_current(self) -> bool:
         """Whether W is surely what it was when `_shared` was computed."""
-        return not self._is_touched and not self.has_changed()
+        return not self._touch.is_set and not self.has_changed()
 
     @torch.no_grad()
     def renew(self) -> None:
@@ -199,15 +199,16 @@ class NormalizedWeight(nn.Module):
         assert W is not None
         if W_SN is None:
             W_SN = divide(W.detach(), value)
-        self._shared = Version((W._version, W.data_ptr(), W_SN._version), self._u.clone(), self._v.clone(), value, W_SN, self.map)
-        self._is_touched = False
+        numbers = (W._version, W.data_ptr(), W_SN._version)
+        self._shared = Version(numbers, self._u.clone(), self._v.clone(), value, W_SN, self.map, self._touch)
+        self._touch.is_set = False
 
     def _bound(self, W: Tensor) -> Bound:
         return Bound(W, self._u, self._v, self.map)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this object alone, and not to a copy of it."""
-        return {**self.__dict__, "_original": None, "_shared": None, "_is_touched": False}
+        return {**self.__dict__, "_original": None, "_shared": None, "_touch": Touch()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

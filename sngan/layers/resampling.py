@@ -7,6 +7,8 @@ mean of the 3x3 kernel's four shifts by up to a pixel. The parameter stays the 3
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,14 +29,21 @@ class Resampling3x3(nn.Conv2d):
         return side >= SMALLEST_FUSED if self.fused is None else self.fused
 
 
+Upsampling = Literal["nearest", "bilinear"]
+
+
 class UpsampledConv2d(Resampling3x3):
-    """Nearest upsampling, then the convolution: [N, C_in, H, W] -> [N, C_out, 2H, 2W]."""
+    """Upsampling, then the convolution: [N, C_in, H, W] -> [N, C_out, 2H, 2W]; one operation where it is the nearest pixel's."""
+
+    def __init__(self, c_in: int, c_out: int, upsampling: Upsampling = "nearest"):
+        super().__init__(c_in, c_out)
+        self.upsampling = upsampling
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._is_fused(x.shape[-1]):
+        if self.upsampling == "nearest" and self._is_fused(x.shape[-1]):
             kernel = 4 * shifted_mean(self.weight).flip(2, 3).transpose(0, 1)  # transposed convolutions read kernels backwards
             return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
-        return super().forward(F.interpolate(x, scale_factor=2))
+        return super().forward(F.interpolate(x, scale_factor=2, mode=self.upsampling))
 
 
 class PooledConv2d(Resampling3x3):

@@ -8,42 +8,55 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sngan.layers.batch_norm import BatchNorm2d
-from sngan.layers.conditional import ConditionalBatchNorm2d
-from sngan.layers.resampling import PooledConv2d, UpsampledConv2d
+from sngan.layers.resampling import PooledConv2d, UpsampledConv2d, Upsampling
 
 
 class GeneratorBlock(nn.Module):
-    """BN-ReLU-up-conv3-BN-ReLU-conv3 plus a shortcut up-conv1, with nearest upsampling: [N, C_in, H, W] -> [N, C_out, 2H, 2W].
+    """BN-ReLU-up-conv3-BN-ReLU-conv3 plus a shortcut up-conv1: [N, C_in, H, W] -> [N, C_out, 2H, 2W].
 
-    The shortcut's 1x1 convolution runs before the upsampling, which gives the same result at a quarter of the cost. With `n_classes` > 0
-    both batch norms are conditional, and labels `y` int64 [N] are needed.
+    The shortcut's 1x1 convolution runs before the upsampling, which gives the same result at a quarter of the cost. `norm` makes both
+    norms from a number of channels; a conditional one is also given `condition`: labels int64 [N], or features [N, F].
     """
 
-    def __init__(self, c_in: int, c_out: int, *, n_classes: int = 0):
+    def __init__(
+        self, c_in: int, c_out: int, *, norm: Callable[[int], nn.Module] = BatchNorm2d, upsampling: Upsampling = "nearest"
+    ):
         super().__init__()
-        self.norm1 = ConditionalBatchNorm2d(c_in, n_classes) if n_classes else BatchNorm2d(c_in)
-        self.conv1 = UpsampledConv2d(c_in, c_out)
-        self.norm2 = ConditionalBatchNorm2d(c_out, n_classes) if n_classes else BatchNorm2d(c_out)
+        self.upsampling = upsampling
+        self.norm1 = norm(c_in)
+        self.conv1 = UpsampledConv2d(c_in, c_out, upsampling)
+        self.norm2 = norm(c_out)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         self.shortcut = nn.Conv2d(c_in, c_out, 1)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        label = () if y is None else (y,)
-        h: Tensor = self.conv1(F.relu(self.norm1(x, *label)))  # [N, C_out, 2H, 2W]
-        h = self.conv2(F.relu(self.norm2(h, *label)))
-        return h + F.interpolate(self.shortcut(x), scale_factor=2)
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        given = () if condition is None else (condition,)
+        h: Tensor = self.conv1(F.relu(self.norm1(x, *given)))  # [N, C_out, 2H, 2W]
+        h = self.conv2(F.relu(self.norm2(h, *given)))
+        return h + F.interpolate(self.shortcut(x), scale_factor=2, mode=self.upsampling)
 
 
 class DiscriminatorBlock(nn.Module):
     """(norm)-ReLU-conv3-(norm)-ReLU-conv3-(pool) plus a shortcut conv1-(pool): [N, C_in, H, W] -> [N, C_out, H or H/2, W or W/2].
 
-    `pool` is the mean of 2 x 2 pixels. The shortcut takes x, not relu(x), and is the identity if neither size nor channels change. It
-    pools before its convolution, which gives the same result at a quarter of the cost. `c_hidden` is the number of channels between the
-    convolutions: C_in in the author code, C_out in others. `norm` makes a norm of activations from a number of channels.
+    `pool` is the mean of 2 x 2 pixels. The shortcut takes x, or with `rectified` relu(x), as where a ReLU in place changes x before the
+    shortcut reads it. It has no convolution if neither size nor channels change. It pools before its convolution, which gives the same
+    result at a quarter of the cost. `c_hidden` is the number of channels between the convolutions: C_in in the author code, C_out in
+    others. `norm` makes a norm of activations from a number of channels.
     """
 
-    def __init__(self, c_in: int, c_out: int, *, c_hidden: int, downsample: bool, norm: Callable[[int], nn.Module] = nn.Identity):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        c_hidden: int,
+        downsample: bool,
+        rectified: bool = False,
+        norm: Callable[[int], nn.Module] = nn.Identity,
+    ):
         super().__init__()
+        self.rectified = rectified
         self.norm1 = norm(c_in)
         self.conv1 = nn.Conv2d(c_in, c_hidden, 3, padding=1)
         self.norm2 = norm(c_hidden)
@@ -54,7 +67,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.conv1(F.relu(self.norm1(x)))
         h = self.conv2(F.relu(self.norm2(h)))
-        shortcut: Tensor = self.shortcut(_pool(x, self.downsample))
+        shortcut: Tensor = self.shortcut(_pool(F.relu(x) if self.rectified else x, self.downsample))
         return h + shortcut
 
     def bound(self, norms: Mapping[str, float]) -> float:

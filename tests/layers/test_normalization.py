@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sngan import Config, ImageSpec, UserError, compose
+from conftest import composed
+from sngan import Config, ImageSpec, UserError
 from sngan.layers.normalization import activation_norm, normalized
 from sngan.layers.normalized import Normalized
 from sngan.layers.spectral_norm import SpectralNorm
@@ -51,7 +52,7 @@ def test_norms_of_weights_leave_activations_alone(kind: str) -> None:
 
 
 def options(*overrides: str) -> Config:
-    return compose(["discriminator=cnn", *overrides])
+    return composed("discriminator=cnn", *overrides)
 
 
 def network() -> nn.Module:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as torch_spectral_norm
 
-from sngan import ImageSpec, compose
+from conftest import composed
+from sngan import ImageSpec
 from sngan.errors import UserError
 from sngan.layers import spectral_norm
 from sngan.layers.batched_power_iteration import Batches, Stack, group
@@ -253,7 +254,7 @@ def test_weights_without_a_norm_are_refused(value: float) -> None:
 
 @pytest.mark.parametrize("experiment", ["cifar10_resnet", "cifar10_cnn", "shapes"])
 def test_sigma_of_the_published_networks_is_right_from_the_first_step(experiment: str) -> None:
-    D = build_discriminator(compose([f"experiment={experiment}"]), ImageSpec(32, 3, 0))
+    D = build_discriminator(composed(f"experiment={experiment}"), ImageSpec(32, 3, 0))
     assert all(0.98 < ratio < 1 + 1e-6 for ratio in drift(D).values()), drift(D)
 
 
@@ -538,7 +539,7 @@ def test_what_cannot_be_excluded_is_refused(exclude: list[str], words: str) -> N
 
 
 def test_python_defaults_are_those_of_the_configs() -> None:
-    options = compose().discriminator
+    options = composed().discriminator
     parameters = inspect.signature(SpectralNorm).parameters
     for key in ("power_iterations", "iterate_per", "scale", "exclude"):
         assert parameters[key].default == getattr(options, key)
