@@ -152,13 +152,13 @@ def _scorer(
     else:
         data = request.data or data
         assert data is not None
-        source, options, workers = build("data", data), {"name": data.name, **data.options}, data.workers
+        source, options, workers = build("data", data), data.described, data.workers
         key = f"data={data.name}"
     if request.against is None and request.samples is None:
         check_size(source.spec, spec, key=key)
     elif source.spec.resolution != spec.resolution:  # of channels pictures have three, and grey ones look the same in one
         raise UserError(
-            f"{key} has images of {source.spec.resolution} px, those to be scored have {spec.resolution}; compare images of one size"
+            f"{key} has images of {source.spec.size} px, those to be scored have {spec.size}; compare images of one size"
         )
     try:
         n_available = source.count(protocol.reference)

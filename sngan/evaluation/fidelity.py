@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sngan.data.images import as_rgb
 from sngan.precision import precision
 
 BLOCK = 2_000
@@ -33,7 +34,7 @@ class Features:
 
 
 def extract(images: Iterable[Tensor], network: nn.Module, device: torch.device | str) -> Features:
-    """One pass of batches uint8 [B, C, H, W] in 0..255 through a loaded extractor; a single channel is shown as grey.
+    """One pass of batches uint8 [B, C, H, W] in 0..255 through a loaded extractor; shown to it by `as_rgb`.
 
     The pass is strict float32, whatever the program around it chose: TF32 and autocast are off in it.
     """
@@ -42,7 +43,7 @@ def extract(images: Iterable[Tensor], network: nn.Module, device: torch.device |
     for x in images:
         assert (x.dtype, x.dim()) == (torch.uint8, 4), (x.dtype, x.shape)
         with torch.no_grad(), precision("fp32", device):
-            features, logits = network(x.to(device).expand(-1, 3, -1, -1))
+            features, logits = network(as_rgb(x.to(device)))
         batches.append((features.cpu(), logits.cpu()))
     assert batches, "no images"
     return Features(*map(torch.cat, zip(*batches, strict=True)))
@@ -98,6 +99,17 @@ def inception_score(logits: Tensor, *, splits: int, seed: int = 2020) -> tuple[f
         log_marginal = p[part].mean(0, keepdim=True).log()
         scores.append((p[part] * (log_p[part] - log_marginal)).sum(1).mean().exp().item())
     return float(np.mean(scores)), float(np.std(scores))
+
+
+CONFIDENCE = 0.9
+
+
+def recognised(logits: Tensor) -> float:
+    """The share of samples, logits [N, K], to which the classifier gives one class with a probability of `CONFIDENCE` or more.
+
+    1 for images such as it was trained on; it says nothing of their variety.
+    """
+    return (logits.double().softmax(1).amax(1) >= CONFIDENCE).double().mean().item()
 
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000

@@ -8,15 +8,19 @@ from sngan.config import MOST_SAMPLES, Protocol
 from sngan.errors import UserError
 from sngan.evaluation.extractors.extractor import Extractor
 
-Score = Literal["fid", "is", "kid", "precision", "recall"]
+Score = Literal["fid", "is", "kid", "precision", "recall", "recognised"]
 
 SCORES: dict[str, tuple[Score, ...]] = {
     "fid": ("fid",),
     "is": ("is",),
     "kid": ("kid",),
     "precision_recall": ("precision", "recall"),
+    "recognised": ("recognised",),
 }
 """Which scores a metric gives."""
+
+OF_SAMPLES_ALONE = ("is", "recognised")
+"""Scores that look at a classifier's answers for the samples, and at no real images."""
 
 NEIGHBOURS = 3
 """The k of precision and recall (Kynkäänniemi et al. 2019): an image is covered if it is nearer than the third neighbour."""
@@ -26,9 +30,9 @@ def score_names(protocol: Protocol, *, reference: str, n_available: int, extract
     """What each score of the protocol is called; `reference` is the name of the data set, whose split has `n_available` images.
 
     `fid_50k_cifar10-train_inception`: the distance of 50,000 samples to all training images; `fid_10x5k_cifar10-test_inception`: the mean
-    of ten, each of 5,000 samples to all test images, `…_cifar10-test5k_…` to the first 5,000 of them; `is_50k_inception` has no
-    reference. On other networks than the published Inception they are `fd_…`, `kd_…` and `classifier_score_…`, because they are not
-    comparable with published scores.
+    of ten, each of 5,000 samples to all test images, `…_cifar10-test5k_…` to the first 5,000 of them; `is_50k_inception` and
+    `recognised_5k_small_resnet` have no reference. On other networks than the published Inception they are `fd_…`, `kd_…` and
+    `classifier_score_…`, because they are not comparable with published scores.
     """
     names: dict[Score, str] = {}
     published = extractor.distance == "fid"
@@ -37,7 +41,7 @@ def score_names(protocol: Protocol, *, reference: str, n_available: int, extract
         for score in SCORES[metric]:
             n, n_reference = counts(score, protocol, n_available)
             parts = [titles.get(score, score), ("" if protocol.draws == 1 else f"{protocol.draws}x") + _count(n)]
-            if score != "is":
+            if score not in OF_SAMPLES_ALONE:
                 parts.append(f"{reference}-{protocol.reference}{'' if n_reference == n_available else _count(n_reference)}")
             names[score] = "_".join([*parts, extractor.label])
     return names
@@ -57,7 +61,7 @@ def check_protocol(protocol: Protocol, *, n_available: int, key: str) -> None:
     `key` is where the protocol stands in the config: 'protocol' or 'quick'.
     """
     n_reference = n_available if protocol.n_reference is None else protocol.n_reference
-    if set(protocol.metrics) - {"is"} and not 2 <= n_reference <= n_available:
+    if set(protocol.metrics) - set(OF_SAMPLES_ALONE) and not 2 <= n_reference <= n_available:
         there = f"there are {n_available} {protocol.reference} images, and a distance needs 2"
         raise UserError(f"{key}.n_reference={n_reference}: {there}; use fewer, or null for all of them")
     if "is" in protocol.metrics and protocol.splits > protocol.n:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from sngan.cache import Tensors, remembered
 from sngan.evaluation import fidelity
-from sngan.evaluation.cache import remembered
 from sngan.evaluation.extractors.extractor import Extractor
 from sngan.evaluation.fidelity import Features, Statistics
 from sngan.provenance import versions
@@ -36,7 +36,7 @@ class Reference:
     def features(self) -> Features:
         """Features and logits of each image."""
         if self._features is None:
-            found = remembered("features", self._made_from, {"features": 2, "logits": 2}, lambda: vars(self._look()))
+            found = self._remembered("features", {"features": 2, "logits": 2}, lambda: vars(self._look()))
             self._features = Features(**found)
         return self._features
 
@@ -50,6 +50,18 @@ class Reference:
                 return {name: torch.from_numpy(value) for name, value in statistics.items()}
 
             # the kind was "statistics" while it had no root
-            found = remembered("moments", self._made_from, {"mu": 1, "sigma": 2, "root": 2}, make)
+            found = self._remembered("moments", {"mu": 1, "sigma": 2, "root": 2}, make)
             self._statistics = {name: value.numpy() for name, value in found.items()}
         return self._statistics
+
+    def _remembered(self, kind: str, holds: Mapping[str, int], make: Callable[[], Tensors]) -> Tensors:
+        return remembered(kind, self._made_from, make, fits=lambda found: is_fit(found, holds))
+
+
+def is_fit(found: Tensors, holds: Mapping[str, int]) -> bool:
+    """Whether the tensors have these names and numbers of dimensions, hold finite numbers, and agree in the size of the first dimension."""
+    return (
+        {name: tensor.dim() for name, tensor in found.items()} == dict(holds)
+        and len({len(tensor) for tensor in found.values()}) == 1
+        and all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in found.values())
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +15,13 @@ from tqdm import tqdm
 
 from sngan import distributed
 from sngan.config import Component, Protocol
-from sngan.data.images import Images, Source, Split, TensorImages
+from sngan.data.images import SHOWN, Images, Source, Split, TensorImages
 from sngan.data.reading import read
 from sngan.errors import UserError
 from sngan.evaluation import fidelity
 from sngan.evaluation.extractors.extractor import Extractor
 from sngan.evaluation.fidelity import Features
-from sngan.evaluation.protocol import NEIGHBOURS, Score, counts, score_names
+from sngan.evaluation.protocol import NEIGHBOURS, OF_SAMPLES_ALONE, Score, counts, score_names
 from sngan.evaluation.reference import Reference
 from sngan.generators.generator import Generator
 from sngan.provenance import versions
@@ -69,9 +70,10 @@ class Scorer:
 
     def check_metrics(self, protocol: Protocol) -> None:
         """Raises `UserError` for a metric that the extractor does not support."""
-        if "is" in protocol.metrics and not self.extractor.classifies:
+        classes = [metric for metric in OF_SAMPLES_ALONE if metric in protocol.metrics]
+        if classes and not self.extractor.classifies:
             raise UserError(
-                f"protocol.metrics holds is, but {self.extractor.label} is no classifier; leave it out, as in protocol.metrics=[fid] "
+                f"protocol.metrics holds {classes[0]}, but {self.extractor.label} is no classifier; leave it out, as in protocol.metrics=[fid] "
                 "(quick.metrics=[fid] for the quick score)"
             )
 
@@ -110,7 +112,9 @@ class Scorer:
         return self._extract(_shown(TensorImages(images), self._workers), len(images), "looking at samples", alone=True)
 
     def provenance(self, protocol: Protocol) -> dict[str, Any]:
-        """What determines a score by this protocol: `protocol`, `reference` (data set, options, split, count, content) and `extractor`."""
+        """What determines a score by this protocol: `protocol`, `reference` (data set, options, split, count, content) and
+        `extractor`, with what was `shown` to it of images that are not RGB."""
+        shown = SHOWN.get(self.source.spec.channels)
         return {
             "protocol": protocol.model_dump(mode="json"),
             "reference": {
@@ -120,7 +124,7 @@ class Scorer:
                 "n": protocol.n_reference or len(self.images(protocol.reference)),
                 "sha256": self.content(protocol.reference),
             },
-            "extractor": {"label": self.extractor.label, "sha256": self.extractor.sha256},
+            "extractor": {"label": self.extractor.label, "sha256": self.extractor.sha256} | ({"shown": shown} if shown else {}),
         }
 
     def score(self, G: Generator, protocol: Protocol) -> dict[str, Any]:
@@ -216,6 +220,8 @@ class Scorer:
             if "is" in names:
                 value, deviation = fidelity.inception_score(logits, splits=protocol.splits)
                 draws["is"].append((value, deviation if protocol.splits > 1 else None))
+            if "recognised" in names:
+                draws["recognised"].append((fidelity.recognised(logits), None))
         scores = {name: statistics.fmean(value for value, _ in draws[score]) for score, name in names.items()}
         if protocol.draws > 1:
             return scores, {name: statistics.pstdev(value for value, _ in draws[score]) for score, name in names.items()}
@@ -236,8 +242,7 @@ class Scorer:
         if self._network is None:
             self._network = self.extractor.load(self.device)
         rank, world = (distributed.rank(), distributed.world_size()) if self.shared and not alone else (0, 1)
-        spec = self.source.spec
-        size = min(fitting(spec.channels * spec.resolution**2), -(-n // world))
+        size = min(fitting(math.prod(self.source.spec.shape)), -(-n // world))
         batches = [range(start, min(start + size, n)) for start in range(0, n, size)]
         mine = batches[rank::world]
         with tqdm(
@@ -246,7 +251,7 @@ class Scorer:
 
             def watched() -> Iterator[Tensor]:
                 for x in show(mine):
-                    yield x
+                    yield from x.split(self.extractor.cpu_batch) if self.device.type == "cpu" else [x]
                     bar.update(len(x))
 
             seen = fidelity.extract(watched(), self._network, self.device) if mine else None

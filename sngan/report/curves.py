@@ -17,7 +17,7 @@ FEWEST = 3
 Points = list[tuple[Any, Any]]
 """Steps with what a file has for them, numbers or not; a chart draws the finite ones."""
 
-APART = ("step", "sigma", "lr", "images_per_s")
+APART = ("step", "sigma", "lr", "D_lr", "images_per_s")
 """Scalars that have a chart of their own, at the end."""
 
 PAIRS = {"Losses": ("D_loss", "G_loss"), "Mean logits": ("real_logits", "fake_logits")}
@@ -38,7 +38,9 @@ def curves_of_one(run: Run) -> list[Chart]:
             for i, layer in enumerate(layers)
         ]
         drawn.append(chart(f"Sigma of each layer of {network}", series))
-    drawn.append(chart("Learning rate", [Series("lr", points(run, "lr"), 0)]))
+    drawn.append(
+        chart("Learning rate", [Series(name, points(run, name), i) for i, name in enumerate(("lr", "D_lr")) if name in scalars])
+    )
     drawn.append(chart("Images per second", [Series("images_per_s", points(run, "images_per_s"), 0)]))
     return [one for one in drawn if one]
 

@@ -28,7 +28,7 @@ class Picture(NamedTuple):
 
 
 def png(image: Tensor) -> Picture:
-    """An image uint8 [C, H, W], C = 1 or 3, on the CPU; nothing is lost."""
+    """An image uint8 [C, H, W], C = 1, 3 or 4, on the CPU; nothing is lost."""
     from PIL import Image
 
     pixels = image.permute(1, 2, 0).numpy()  # [H, W, C]

@@ -63,7 +63,7 @@ def page_of(
     elif kind == "markdown":
         page = markdown(runs, home, left_out=left_out)
     elif len(folders) == 1:
-        made = make(runs[0].path, device, n_shown=request.neighbours)
+        made = make(runs[0], device, n_shown=request.neighbours)
         page = one_page(runs[0], home, made=made, command=command(runs[0].config))
     else:
         page = several_page(runs, home, left_out=left_out)

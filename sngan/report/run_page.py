@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import yaml
 
+from sngan.doctor.checks import shown
+from sngan.evaluation.neighbours import Look, Neighbours, nearer_than_real
 from sngan.report import formatting
 from sngan.report.charts import Chart, Series, chart
 from sngan.report.comparable import Value, measures_of, titles, value_of
 from sngan.report.curves import curves_of_one
 from sngan.report.embedding import MOST_FRAMES, Picture, from_file, png, spread_out
-from sngan.report.neighbours import Look, Neighbours
 from sngan.report.page import render
 from sngan.report.samples import Made
 from sngan.runs.records import Record
@@ -63,6 +64,7 @@ def one_page(run: Run, home: Path, *, made: Made, command: str | None) -> str:
         else (formatting.href(run.grids[final], home), formatting.relative(run.grids[final], home)),
         made=made,
         found=found,
+        health=_health(made),
         rows=_rows(found) if found else [],
         distances=_distances(found) if found else None,
         near=_near(found) if found else None,
@@ -71,6 +73,16 @@ def one_page(run: Run, home: Path, *, made: Made, command: str | None) -> str:
         command=command,
         config_file=formatting.href(run.path / "config.json", home),
     )
+
+
+def _health(made: Made) -> str | None:
+    """What `sngan doctor` finds, in a sentence; None where nobody asked."""
+    if not made.health:
+        return None
+    measured = [one for one in made.health if one["value"] is not None]
+    unusual = [one for one in measured if one["verdict"] != "fine"]
+    said = [f"{one['verdict']} – {one['title']}, {shown(one['value'], one)}: {one['why']}" for one in unusual]
+    return "; ".join(said) if said else f"fine, by {len(measured)} checks"
 
 
 def _cards(run: Run) -> list[Card]:
@@ -112,12 +124,12 @@ def _distances(found: Neighbours) -> Chart | None:
 
 def _near(found: Neighbours) -> dict[str, float] | None:
     """The medians, and how many samples are nearer than the nearest hundredth of the real images."""
-    if not found.baseline:
+    nearer = nearer_than_real(found)
+    if nearer is None:
         return None
-    limit = found.baseline[len(found.baseline) // 100]
     return {
         "samples": found.samples[len(found.samples) // 2],
         "baseline": found.baseline[len(found.baseline) // 2],
-        "limit": limit,
-        "share": 100 * sum(d < limit for d in found.samples) / len(found.samples),
+        "limit": nearer[0],
+        "share": 100 * nearer[1],
     }

@@ -1,21 +1,21 @@
-"""What a report makes anew from a run's last checkpoint: samples of averaged and raw weights, and their nearest training images."""
+"""What a report makes anew from a run's last checkpoint: samples of averaged and raw weights, their nearest training images, and its health."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from sngan.config import Config
+from sngan.doctor.checks import findings
+from sngan.doctor.doctor import examine
+from sngan.doctor.measures import of_log
 from sngan.errors import UserError
+from sngan.evaluation.neighbours import N_LOOKED_AT, Neighbours
 from sngan.report.embedding import Picture, png
-from sngan.report.neighbours import N_LOOKED_AT, Neighbours, neighbours
-from sngan.runs.checkpoint import Checkpoint, find, load_generator
+from sngan.runs.checkpoint import find
+from sngan.runs.run import Run
 from sngan.sampling.grids import grid
-from sngan.sampling.rounding import rounding_for
-from sngan.sampling.sampling import balanced_labels, latents, prepared, samples
+from sngan.sampling.trained import load_generator
 
 N_COMPARED = 36
 """Samples of each generator, six a row: the first of those in the run's own grids."""
@@ -28,32 +28,30 @@ class Made(NamedTuple):
     ema: Picture | None
     raw: Picture | None
     neighbours: Neighbours | None
+    health: list[dict[str, Any]]
+    """What `sngan doctor` finds, on the same samples; [] where nobody asked."""
     missing: list[str]
 
 
-def make(run: Path, device: torch.device, *, n_shown: int) -> Made:
-    """Samples from the run's last checkpoint; `n_shown=0` leaves out the nearest training images, which cost the most."""
+def make(run: Run, device: torch.device, *, n_shown: int) -> Made:
+    """Samples from the run's last checkpoint; `n_shown=0` leaves out their nearest training images and the run's health, which cost the most."""
     try:
-        checkpoint = find(run, None)
+        checkpoint = find(run.path, None)
         config = checkpoint.config()
-        ema = _images(checkpoint, config, "ema", device, n=max(N_COMPARED, N_LOOKED_AT if n_shown else 0))
-        raw = _images(checkpoint, config, "raw", device, n=N_COMPARED)
+        ema = load_generator(checkpoint, device=device).sample(max(N_COMPARED, N_LOOKED_AT if n_shown else 0), seed=config.seed)
+        raw = load_generator(checkpoint, weights="raw", device=device).sample(N_COMPARED, seed=config.seed)
     except UserError as error:
-        return Made(None, None, None, None, [f"Averaged beside raw weights, and the nearest training images: {error}"])
-    found, missing = None, []
+        return Made(None, None, None, None, [], [f"Averaged beside raw weights, and the nearest training images: {error}"])
+    found, health, missing = None, [], []
     if n_shown:
         try:
-            found = neighbours(config, checkpoint.spec, ema, device, n_shown=n_shown)
+            examined = examine(checkpoint, config, ema, device, seed=config.seed, features=True, n_shown=n_shown)
+            found, health = examined.neighbours, findings({**of_log(run), **examined.numbers})
+            if found is None:
+                missing = [f"Nearest training images: {examined.numbers['copies']}"]
         except UserError as error:
             missing = [f"Nearest training images: {error}"]
     else:
         missing = ["Nearest training images: left out, as neighbours=0 asks for"]
     shown_ema, shown_raw = (png(grid(images[:N_COMPARED], columns=6)) for images in (ema, raw))
-    return Made(checkpoint.step, shown_ema, shown_raw, found, missing)
-
-
-def _images(checkpoint: Checkpoint, config: Config, weights: Literal["ema", "raw"], device: torch.device, *, n: int) -> Tensor:
-    """The first n samples uint8 [n, C, H, W] of the run's seed, on the CPU."""
-    G, _ = prepared(load_generator(checkpoint, weights=weights).to(device), config, weights)
-    z, y = latents(n, G.z_dim, seed=config.seed), balanced_labels(n, G.n_classes)
-    return torch.cat([batch.cpu() for batch in samples(G, z, y, rounding=rounding_for(config.data))])
+    return Made(checkpoint.step, shown_ema, shown_raw, found, health, missing)

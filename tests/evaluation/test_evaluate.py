@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import TINY
-from sngan import compose, train
+from conftest import TINY, composed
+from sngan import train
 from sngan.config import Component
 from sngan.data.shapes import Shapes
 from sngan.errors import UserError
@@ -49,8 +49,8 @@ EXTRACTOR = {"name": "small_resnet", "weights": None}
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs `plain`, of three checkpoints, and `conditional`, none of them scored."""
     folder = tmp_path_factory.mktemp("runs")
-    train(compose([*TINY, *UNSCORED, f"run_dir={folder}/plain"]))
-    train(compose([*TINY, *UNSCORED, *RESNETS, f"run_dir={folder}/conditional"]))
+    train(composed(*TINY, *UNSCORED, f"run_dir={folder}/plain"))
+    train(composed(*TINY, *UNSCORED, *RESNETS, f"run_dir={folder}/conditional"))
     return folder
 
 
@@ -208,7 +208,7 @@ def test_a_score_taken_in_another_way_does_not_count(run: Path, other: dict[str,
 def test_other_weights_at_the_same_step_do_not_count_as_scored(run: Path) -> None:
     before = list(evaluate(ask(run=run, all=True)))
     shutil.rmtree(run / "checkpoints")
-    train(compose([*TINY, *UNSCORED, "seed=1", "run_dir=run", "resume=force"]))
+    train(composed(*TINY, *UNSCORED, "seed=1", "run_dir=run", "resume=force"))
     after = list(evaluate(ask(run=run, all=True)))
     for old, new in zip(before, after, strict=True):
         assert old["step"] == new["step"]
@@ -217,7 +217,7 @@ def test_other_weights_at_the_same_step_do_not_count_as_scored(run: Path) -> Non
 
 
 def test_the_runs_own_scores_count_as_scored() -> None:
-    config = compose([*TINY, "run_dir=run", "sample_every=0", "keep.last=9", "evaluate_every=0"])
+    config = composed(*TINY, "run_dir=run", "sample_every=0", "keep.last=9", "evaluate_every=0")
     train(config)
     protocol = config.protocol.model_dump(mode="json") if config.protocol else None
     (full,) = [line for line in read_lines(Path("run/metrics.jsonl")) if line.get("role") == "full"]

@@ -346,3 +346,8 @@ def test_precision_and_recall_do_not_depend_on_the_blocks(monkeypatch: pytest.Mo
     whole = fidelity.precision_recall(samples, real, neighbours=3)
     monkeypatch.setattr(fidelity, "BLOCK", 40)
     assert fidelity.precision_recall(samples, real, neighbours=3) == whole
+
+
+def test_a_sample_is_recognised_where_one_class_has_nine_tenths() -> None:
+    p = torch.tensor([[0.91, 0.09, 0.0], [0.5, 0.5, 0.0], [0.89, 0.1, 0.01], [0.0, 0.05, 0.95]], dtype=torch.float64)
+    assert fidelity.recognised(p.log().clamp(min=-1e9)) == 0.5

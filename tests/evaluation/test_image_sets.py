@@ -77,14 +77,14 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, use) -> None:
         ("empty", "no pictures there"),
         ("grids", r"no pictures there but grid\.png"),
         ("broken.npz", "cannot be read as an .npz file"),
-        ("other.npz", "has no array train_images or images; give one of them that name; allowed: arr_0"),
+        ("other.npz", r"has no array train_images, images, x_train, …; give one of them that name; allowed: a, b"),
     ],
 )
 def test_what_is_not_there_is_told_under_the_key_that_was_given(key: str, use, name: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     save(tmp_path / "grids", "grid.png")
     (tmp_path / "broken.npz").write_bytes(b"PK")
-    np.savez(tmp_path / "other.npz", np.zeros((2, 4, 4, 3), np.uint8))
+    np.savez(tmp_path / "other.npz", a=np.zeros((2, 4, 4, 3), np.uint8), b=np.zeros((2, 4, 4, 3), np.uint8))
     with pytest.raises(UserError, match=rf"^{key}=.*{said}"):
         use(tmp_path / name)
 

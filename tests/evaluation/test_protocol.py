@@ -55,6 +55,11 @@ def test_precision_and_recall_say_how_many_images_they_look_at() -> None:
     assert names(SMALL, **{**given, "n": 2000, "n_reference": 3000})[1] == "precision_2k_cifar10-train3k_small_resnet"
 
 
+def test_what_is_recognised_has_no_reference_in_its_name_and_needs_no_real_image() -> None:
+    assert names(SMALL, metrics=["recognised"]) == ["recognised_5k_small_resnet"]
+    check_protocol(protocol(metrics=["is", "recognised"]), n_available=1, key="protocol")
+
+
 def test_too_few_images_for_precision_and_recall_are_refused() -> None:
     with pytest.raises(UserError, match=r"protocol\.metrics: precision and recall look at 3 neighbours"):
         check_protocol(protocol(n=3, metrics=["precision_recall"]), n_available=100, key="protocol")

@@ -92,7 +92,7 @@ def test_for_a_distance_alone_no_features_are_kept() -> None:
 
 def scores_with(weights: Path, images: Path) -> dict[str, float]:
     """Of the images' test split against their training split, by a scorer of its own."""
-    source = Npz(path=images, train_images=None, train_labels=None, test_images=None, test_labels=None)
+    source = Npz.at(images)
     extractor = Component.model_validate({"name": "small_resnet", "weights": str(weights)})
     protocol = Protocol(
         name="p",

@@ -98,7 +98,7 @@ def test_a_record_says_how_the_score_was_taken(G: Generator) -> None:
 def test_all_metrics_share_one_pass_over_the_samples_and_one_over_the_real_images(G: Generator) -> None:
     with watched(SmallResNet) as calls:
         scorer().score(G, protocol())
-    assert [len(images) for (images,) in calls] == [20, 40]
+    assert [len(images) for (images,) in calls] == [20, 32, 8]  # of real images at most 32 at once
 
 
 def test_real_images_are_looked_at_once_for_several_scores(G: Generator) -> None:
@@ -107,7 +107,7 @@ def test_real_images_are_looked_at_once_for_several_scores(G: Generator) -> None
         scores.score(G, protocol())
         scores.score(G, protocol(seed=2))
         scorer().score(G, protocol(seed=3))
-    assert [len(images) for (images,) in calls] == [20, 40, 20, 20]
+    assert [len(images) for (images,) in calls] == [20, 32, 8, 20, 20]
 
 
 def test_two_scores_agree_to_the_last_digit(G: Generator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_the_baseline_of_a_score_against_the_test_images_is_of_training_images_a
 
 def test_there_is_no_baseline_without_a_second_split() -> None:
     np.savez("plain.npz", images=np.zeros((8, 32, 32, 3), np.uint8))
-    source = Npz(path=Path("plain.npz"), train_images=None, train_labels=None, test_images=None, test_labels=None)
+    source = Npz.at(Path("plain.npz"))
     assert scorer(source).baseline(protocol()) is None
 
 
@@ -249,7 +249,8 @@ def test_test_images_that_cannot_be_read_cost_the_baseline_alone_and_are_told(ca
         for i in range(6):
             Image.effect_noise((32, 32), 40 + i).save(f"{folder}/{i}.png")
     Path("test/3.png").write_bytes(b"no picture")
-    source = ImageFolder(path=Path("train"), test_path=Path("test"), resolution=32, on_error="stop")
+    form = {"resolution": 32, "channels": 3, "fit": "crop", "range": None}
+    source = ImageFolder(path=Path("train"), test_path=Path("test"), on_error="stop", cache=False, **form)
     with caplog.at_level(logging.WARNING):
         assert scorer(source).baseline(protocol(n=5)) is None
     assert "3.png" in caplog.text

@@ -44,7 +44,7 @@ def ask(server: Server, path: str = "/", host: str | None = None) -> http.client
 def test_the_page_is_the_report_and_asks_to_be_renewed(server: Server) -> None:
     answer = ask(server)
     assert (answer.status, answer.headers["Refresh"], answer.headers["Cache-Control"]) == (200, "1", "no-store")
-    assert "fd_32_shapes-train_small_resnet" in answer.read().decode()
+    assert "fd_32_shapes-train_small_resnet" in answer.read().decode().replace("<wbr>", "")
 
 
 @pytest.mark.parametrize("path", ["/run/config.json", "/../../etc/passwd", "//etc/passwd", "/?", "/config.json"])

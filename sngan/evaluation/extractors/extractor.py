@@ -33,6 +33,8 @@ class Extractor:
     """Loads the weights file."""
     classifies: bool = True
     """Whether there are logits, which the Inception score needs."""
+    cpu_batch: int = 32
+    """How many images it sees at once on a CPU: so few that what its layers make stays in the processor's cache."""
 
     def load(self, device: torch.device | str) -> nn.Module:
         """The network in eval mode: uint8 [N, 3, H, W] in 0..255 -> (features [N, F], logits [N, K]), float32; K is 0 without logits."""

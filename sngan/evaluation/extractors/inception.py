@@ -43,6 +43,7 @@ def inception(*, weights: Path | None, compile: bool) -> Extractor:
         sha256=sha256,
         distance="fid" if published else "fd",
         network=partial(_network, compile=compile),
+        cpu_batch=32 if compile else 8,  # eager, 64 at once take 1.1 times as long
     )
 
 

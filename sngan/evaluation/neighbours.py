@@ -62,26 +62,31 @@ class Neighbours(NamedTuple):
     """Which images are the real-data baseline."""
     samples: list[float]
     baseline: list[float]
+    diversity: float | None
+    """The mean distance of two samples, of that of two training images; None where these are all the same."""
     first: list[Look]
     """The first samples, without any selection."""
     nearest: list[Look]
     """The samples nearest to a training image: a copy would be among them."""
 
 
-def neighbours(config: Config, spec: ImageSpec, samples: Tensor, device: torch.device, *, n_shown: int) -> Neighbours:
-    """Looks at samples uint8 [N, C, H, W] of a run; the features of real images are kept in the user's cache.
-
-    Raises `UserError` if the run's data or extractor cannot be found, or do not fit.
-    """
+def scorer_of(config: Config, spec: ImageSpec, device: torch.device) -> Scorer:
+    """The run's data and extractor, after a trial; `UserError` if one cannot be found, or does not fit images of this spec."""
     source: Source = build("data", config.data)
     check_size(source.spec, spec, key=f"data={config.data.name}")
-    options = {"name": config.data.name, **config.data.options}
+    options = config.data.described
     scorer = Scorer(config.extractor, source, device, options=options, workers=config.data.workers)
     scorer.trial("train")
+    return scorer
+
+
+def neighbours(scorer: Scorer, samples: Tensor, *, n_shown: int) -> Neighbours:
+    """Looks at samples uint8 [N, C, H, W] of a run; the features of real images are kept in the user's cache."""
     train = scorer.features("train").features  # [M, F]
     seen = scorer.look(samples).features  # [N, F]
     index, distance = nearest(seen, train, k=min(K, len(train)))
     baseline, held_out = _real_baseline(scorer, train)
+    spread = float(torch.pdist(train[: len(seen)]).mean()) if len(train) > 1 else 0.0
 
     def look(i: int) -> Look:
         near = [Match(scorer.images("train")[int(j)][0], int(j), float(d)) for j, d in zip(index[i], distance[i], strict=True)]
@@ -90,15 +95,24 @@ def neighbours(config: Config, spec: ImageSpec, samples: Tensor, device: torch.d
 
     return Neighbours(
         n_train=len(train),
-        data=source.name,
+        data=scorer.source.name,
         extractor=scorer.extractor.label,
         extractor_sha256=scorer.extractor.sha256,
         held_out=held_out,
         samples=distance[:, 0].sort().values.tolist(),
         baseline=baseline.sort().values.tolist(),
+        diversity=float(torch.pdist(seen).mean()) / spread if spread and len(seen) > 1 else None,
         first=[look(i) for i in range(min(n_shown, len(samples)))],
         nearest=[look(int(i)) for i in distance[:, 0].argsort(stable=True)[:n_shown]],
     )
+
+
+def nearer_than_real(found: Neighbours) -> tuple[float, float] | None:
+    """The squared distance to a training image that 1 % of the real images are within, and the share of samples that are; None without real ones."""
+    if not found.baseline:
+        return None
+    limit = found.baseline[len(found.baseline) // 100]
+    return limit, sum(d < limit for d in found.samples) / len(found.samples)
 
 
 def _real_baseline(scorer: Scorer, train: Tensor) -> tuple[Tensor, str]:
