@@ -7,6 +7,7 @@ on a CPU, while a GPU refuses it; one of another shape would be read and written
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -21,12 +22,22 @@ Objective = Callable[[], tuple[Tensor, dict[str, Tensor]]]
 """Computes what a network minimises on a part of a batch, a scalar, and statistics of it, which are scalars, too."""
 
 
-def adam(network: nn.Module, options: Optimizer, device: torch.device) -> torch.optim.Adam:
+class Adam(torch.optim.Adam):
+    """torch's Adam, without what torch wraps around it for programs that compile it: loading the compiler for that takes two seconds."""
+
+    add_param_group = unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = unwrap(torch.optim.Adam.zero_grad)
+    state_dict = unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+
+
+def adam(network: nn.Module, options: Optimizer, device: torch.device) -> Adam:
     """Adam (Kingma & Ba 2015) for the parameters of `network` that are trained, its update one fused kernel."""
     # the rate is a tensor so that a schedule fills it in place, which captured and compiled steps need
     lr = torch.tensor(options.lr, device=device)
     on_gpu = device.type == "cuda"  # the step may be captured there
-    return torch.optim.Adam(trained(network), lr=lr, betas=options.betas, fused=True, capturable=on_gpu)
+    return Adam(trained(network), lr=lr, betas=options.betas, fused=True, capturable=on_gpu)
 
 
 def trained(network: nn.Module) -> list[nn.Parameter]:

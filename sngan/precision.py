@@ -10,20 +10,23 @@ import torch
 
 from sngan.errors import UserError
 
+Kind = Literal["auto", "fp32", "tf32", "bf16"]
 
-def check_precision(kind: Literal["fp32", "tf32", "bf16"], device: torch.device) -> None:
+
+def check_precision(kind: Kind, device: torch.device) -> None:
     """Raises `UserError` for arithmetic that the device does not have."""
     if kind == "tf32" and device.type != "cuda":
         raise UserError(f"precision=tf32 needs an NVIDIA GPU, and the device is {device.type}; use precision=fp32 or bf16")
 
 
 @contextmanager
-def precision(kind: Literal["fp32", "tf32", "bf16"], device: torch.device) -> Iterator[None]:
+def precision(kind: Kind, device: torch.device) -> Iterator[None]:
     """float32 without TF32, float32 with TF32 in convolutions, or bfloat16 autocast; the process's switches are put back at the end.
 
     Master weights, Adam, spectral norm (whose matrix products never see TF32), D's logits and losses are float32 in all three. cuDNN
     uses deterministic algorithms, chosen by rule and not by timing, so that a resumed run equals the uninterrupted one.
     """
+    assert kind != "auto", "a run settles it before"
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
     matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, kind != "fp32", True, False

@@ -10,6 +10,7 @@ from torch import nn
 
 from sngan import distributed
 from sngan.config import Config
+from sngan.discriminators.discriminator import freeze
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized
 from sngan.optimizer import adam
@@ -43,9 +44,10 @@ class TrainState:
 
 
 def initial_state(config: Config, G: Normalized[Generator], D: Normalized[nn.Module], device: torch.device) -> TrainState:
-    """The state before the first step; all ranks start from rank 0's weights."""
+    """The state before the first step; all ranks start from rank 0's weights. The lowest `freeze_d` blocks of D are frozen."""
+    freeze(D.network, config.freeze_d)
     for network in (G, D):
         network.to(device).to(memory_format=torch.channels_last)  # in place; 1.2x on convolutions, CPU and GPU
         distributed.broadcast(network)
     G_ema = copy.deepcopy(G).requires_grad_(False).eval()
-    return TrainState(G, D, G_ema, adam(G, config.optimizer, device), adam(D, config.optimizer, device))
+    return TrainState(G, D, G_ema, adam(G, config.optimizer.of("g"), device), adam(D, config.optimizer.of("d"), device))

@@ -15,13 +15,14 @@ from fnmatch import fnmatch
 from functools import cache
 from typing import Any, NamedTuple
 
+import reference_augment
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from sngan import Config, build
-from sngan.config import Network
+from sngan.config import GeneratorNetwork, Network
 from sngan.data.images import ImageSpec
 from sngan.layers.resampling import Resampling3x3
 from sngan.networks import build_networks
@@ -41,27 +42,40 @@ AXES: dict[str, list[list[str]]] = {
         ["discriminator=cnn_author", "discriminator.widths=[4,6,6]"],
         ["discriminator=dcgan", "discriminator.width=4"],
         ["discriminator=resnet", "discriminator.widths=[4,6,6]", "discriminator.downsample=[true,true,false]"],
-        ["discriminator=resnet", "discriminator.widths=[6,4]", "discriminator.downsample=[true,false]", "discriminator.hidden=output",
-         "discriminator.head_bias=true"],
+        ["discriminator=biggan", "discriminator.widths=[6,4]", "discriminator.downsample=[true,false]", "discriminator.attention=16"],
     ],
     "generator": [
         ["generator=cnn", "generator.widths=[8,6,4,4]"],
         ["generator=cnn", "generator.widths=[6,4]", "generator.first_norm=feature"],
         ["generator=cnn_small", "generator.widths=[8,4]", "generator.first_norm=channel"],
         ["generator=resnet", "generator.widths=[8,6,4,4]"],
+        ["generator=biggan", "generator.widths=[8,6,4,4]", "generator.shared_dim=4", "generator.attention=16"],
     ],
-    "conditional": [["conditional=false"], ["conditional=true"]],
-    "loss": [["loss=hinge"], ["loss=bce"], ["loss=bce", "loss.saturating=true"], ["loss=wasserstein"]],
+    "conditional": [
+        ["conditional=false"],
+        ["conditional=true"],
+        ["conditional=true", "discriminator.labels=concat"],
+        ["conditional=true", "discriminator.labels=auxiliary"],
+    ],
+    "loss": [
+        ["loss=hinge"],
+        ["loss=bce"],
+        ["loss=bce", "loss.saturating=true"],
+        ["loss=wasserstein"],
+        ["loss=least_squares"],
+        ["loss=relativistic_pair"],
+        ["loss=relativistic_average"],
+    ],
     "regularizer": [
-        [f"regularizer={name}"] for name in ("none", "gradient_penalty", "r1", "orthonormal", "spectral_regularization")
+        [f"regularizer={name}"]
+        for name in ("none", "gradient_penalty", "r1", "r1_r2", "orthonormal", "spectral_regularization", "lecam")
     ],
     "D norm": [
         ["discriminator.normalization=spectral"],
         ["discriminator.normalization=spectral", "discriminator.scale=learned"],
-        ["discriminator.normalization=spectral", "discriminator.scale=1.5", "discriminator.power_iterations=2"],
-        ["discriminator.normalization=spectral", "discriminator.iterate_per=forward"],
+        ["discriminator.normalization=spectral", "discriminator.scale=1.5", "discriminator.power_iterations=2",
+         "discriminator.exclude=[*s.0*]"],
         ["discriminator.normalization=spectral", "discriminator.iterate_per=forward", "discriminator.scale=learned"],
-        ["discriminator.normalization=spectral", "discriminator.exclude=[*s.0*]"],
         ["discriminator.normalization=weight"],
         ["discriminator.normalization=weight", "discriminator.scale=learned"],
         *([f"discriminator.normalization={name}"] for name in ("batch", "layer", "instance", "group", "none")),
@@ -72,12 +86,15 @@ AXES: dict[str, list[list[str]]] = {
         ["generator.normalization=spectral"],
         ["generator.normalization=spectral", "generator.iterate_per=forward", "generator.scale=learned"],
         ["generator.normalization=weight", "generator.scale=2.0"],
+        ["generator.normalization=none", "g_orthogonal=0.1"],
     ],
 }  # fmt: skip
 """Each choice that decides what a step computes, as overrides; a row of `constraint` is a point of this product."""
 
-VARIANTS = {"discriminator=cnn_author", "discriminator.hidden=output", "generator.first_norm=feature", "generator=cnn_small"}
-"""Second forms of a network that the whole product leaves to the pairwise cover."""
+VARIANTS = {
+    "discriminator=cnn_author", "discriminator=biggan", "generator.first_norm=feature", "generator=cnn_small", "regularizer=r2",
+}  # fmt: skip
+"""Second forms of a choice that the whole product leaves to the pairwise cover."""
 
 ASIDE = [
     "device=cpu",
@@ -86,6 +103,8 @@ ASIDE = [
     f"d_steps={D_STEPS}",
     "generator.z_dim=8",
     "optimizer.decay=none",
+    "optimizer.d.lr=4e-4",
+    "optimizer.g.betas=[0.5,0.99]",
     "ema.decay=0.9",
 ]
 """What all games here have in common."""
@@ -126,14 +145,15 @@ def pairwise_cover() -> list[list[str]]:
     return games
 
 
+PENALTIES_OF_AN_IMAGE = {f"regularizer={name}" for name in ("gradient_penalty", "r1", "r2", "r1_r2")}
+
+
 def is_refused(words: Sequence[str]) -> bool:
     """Whether the product refuses a game, so quickly that all can be asked; `scripts/directions.py` asks the product itself."""
     given = set(words)
     fixes_scale = bool(given & {"discriminator.normalization=spectral", "discriminator.normalization=weight"})
-    return (
-        ("conditional=true" in given and not {"generator=resnet", "discriminator=resnet"} <= given)
-        or (fixes_scale and bool(given & {"weight_clip=0.02", "regularizer=spectral_regularization"}))
-        or ("discriminator.normalization=batch" in given and bool(given & {"regularizer=gradient_penalty", "regularizer=r1"}))
+    return (fixes_scale and bool(given & {"weight_clip=0.02", "regularizer=spectral_regularization"})) or (
+        "discriminator.normalization=batch" in given and bool(given & PENALTIES_OF_AN_IMAGE)
     )
 
 
@@ -162,21 +182,29 @@ def inputs(config: Config, step: int, *, rank: int = 0) -> Inputs:
     x_real = torch.rand(d, n, 3, 32, 32, generator=numbers, dtype=torch.float64) * 2 - 1
     z_D, z_G = (torch.randn(*shape, z, generator=numbers, dtype=torch.float64) for shape in ((d, n), (m,)))
     epsilon = torch.rand(d, n, generator=numbers, dtype=torch.float64)
-    y = [torch.randint(K, shape, generator=numbers) if config.conditional else None for shape in ((d, n), (d, n), (m,))]
-    return Inputs(x_real, y[0], z_D, y[1], epsilon, z_G, y[2])
+    shapes = ((d, n), (d, n), (m,), (m,))
+    y = [torch.randint(K, shape, generator=numbers) if config.conditional else None for shape in shapes]
+    is_relativistic = config.loss.name.startswith("relativistic")
+    x_real_G = torch.rand(m, 3, 32, 32, generator=numbers, dtype=torch.float64) * 2 - 1 if is_relativistic else None
+    a = {"none": 0, "diffaugment": 7, "ada": 28}[config.augment.name]
+    u = [torch.rand(*shape, a, generator=numbers, dtype=torch.float64) if a else None for shape in shapes]
+    of_real_G = (y[3], u[3]) if is_relativistic else (None, None)
+    return Inputs(x_real, y[0], z_D, y[1], epsilon, z_G, y[2], x_real_G, of_real_G[0], u[0], u[1], u[2], of_real_G[1])
+
+
+OF_G = [Inputs._fields.index(name) for name in ("z_G", "y_G", "x_real_G", "y_real_G", "u_G", "u_real_G")]
+"""The inputs that do not begin with d_steps."""
 
 
 def together(ranks: Sequence[Inputs]) -> Inputs:
     """One batch of the ranks' batches."""
-    of_G = [Inputs._fields.index(name) for name in ("z_G", "y_G")]  # the others begin with d_steps
     parts = enumerate(zip(*ranks, strict=True))
-    return Inputs(*(None if part[0] is None else torch.cat(part, dim=0 if i in of_G else 1) for i, part in parts))
+    return Inputs(*(None if part[0] is None else torch.cat(part, dim=0 if i in OF_G else 1) for i, part in parts))
 
 
 def apart(batch: Inputs, n: int) -> list[Inputs]:
     """A batch in n parts, which `together` makes one again."""
-    of_G = [Inputs._fields.index(name) for name in ("z_G", "y_G")]
-    split = [[None] * n if t is None else t.chunk(n, dim=0 if i in of_G else 1) for i, t in enumerate(batch)]
+    split = [[None] * n if t is None else t.chunk(n, dim=0 if i in OF_G else 1) for i, t in enumerate(batch)]
     return [Inputs(*part) for part in zip(*split, strict=True)]
 
 
@@ -202,12 +230,18 @@ DISCRIMINATOR_LOSS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hinge": lambda real, fake: torch.clamp(1 - real, min=0).mean() + torch.clamp(1 + fake, min=0).mean(),
     "bce": lambda real, fake: cross_entropy(real, 1.0) + cross_entropy(fake, 0.0),
     "wasserstein": lambda real, fake: fake.mean() - real.mean(),
+    "least_squares": lambda real, fake: F.mse_loss(real, torch.ones_like(real)) / 2 + F.mse_loss(fake, torch.zeros_like(fake)) / 2,
+    "relativistic_pair": lambda real, fake: cross_entropy(real - fake, 1.0),
+    "relativistic_average": lambda real, fake: cross_entropy(real - fake.mean(), 1.0) + cross_entropy(fake - real.mean(), 0.0),
 }
-GENERATOR_LOSS: dict[str, Callable[[Tensor], Tensor]] = {
-    "hinge": lambda fake: -fake.mean(),
-    "bce": lambda fake: cross_entropy(fake, 1.0),
-    "saturating": lambda fake: -cross_entropy(fake, 0.0),
-    "wasserstein": lambda fake: -fake.mean(),
+GENERATOR_LOSS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "hinge": lambda real, fake: -fake.mean(),
+    "bce": lambda real, fake: cross_entropy(fake, 1.0),
+    "saturating": lambda real, fake: -cross_entropy(fake, 0.0),
+    "wasserstein": lambda real, fake: -fake.mean(),
+    "least_squares": lambda real, fake: F.mse_loss(fake, torch.ones_like(fake)) / 2,
+    "relativistic_pair": lambda real, fake: cross_entropy(fake - real, 1.0),
+    "relativistic_average": lambda real, fake: cross_entropy(fake - real.mean(), 1.0) + cross_entropy(real - fake.mean(), 0.0),
 }
 
 
@@ -226,7 +260,8 @@ class Player:
         self.iterates_per_forward = options.normalization == "spectral" and options.iterate_per == "forward"
         self.u = {name: layer.u.clone() for name, layer in self.layers.items() if hasattr(layer, "u")}
         self.v: dict[str, Tensor] = {}
-        adam = {"lr": config.optimizer.lr, "betas": config.optimizer.betas}
+        own = config.optimizer.g if isinstance(options, GeneratorNetwork) else config.optimizer.d
+        adam = {"lr": own.lr or config.optimizer.lr, "betas": own.betas or config.optimizer.betas}
         self.parameters = list(self.network.parameters())
         self.optimizer = torch.optim.Adam(self.parameters, **adam, foreach=False, fused=False)
 
@@ -306,6 +341,14 @@ class ReferenceGame:
         self.G = Player(state.G.network, config.generator, config)
         self.D = Player(state.D.network, config.discriminator, config)
         self.average = [p.detach().clone() for p in self.G.parameters]
+        self.anchors = {"real": 0.0, "fake": 0.0}
+        """LeCam's moving averages of mean logits."""
+        self.p = float(config.augment.options.get("p", 0.0))
+        """The probability of ADA."""
+        self.signs: list[float] = []
+        """Mean signs of real logits, of all updates."""
+        self.said: list[dict[str, float]] = []
+        """Mean logits of the update that goes on, for each rank."""
 
     def step(self, *ranks: Inputs) -> None:
         """One training step on the inputs of each rank; the objective is the mean of theirs."""
@@ -314,18 +357,38 @@ class ReferenceGame:
             fakes = [[self.G(r.z_D[i], at(r.y_D, i), G_weights) for i in range(len(r.z_D))] for r in ranks]
         for i in range(len(ranks[0].x_real)):
             D_weights = self.D.shared()
+            self.said = []
             losses = [self.D_loss(rank, x_fake[i], i, D_weights) for rank, x_fake in zip(ranks, fakes, strict=True)]
             self.update(self.D, losses)
+            decay = self.config.regularizer.options.get("decay", 0.0)
+            for key in self.anchors:
+                self.anchors[key] = decay * self.anchors[key] + (1 - decay) * sum(said[key] for said in self.said) / len(self.said)
+            self.adapt()
             if self.config.weight_clip:
                 for p in self.D.parameters:
                     p.data.clamp_(-self.config.weight_clip, self.config.weight_clip)
         # G's update sees the weights of D as they are now, with the u and v of its last update
         D_weights = None if self.D.iterates_per_forward else self.D.weights(iterate=False)
-        name = "saturating" if self.config.loss.options.get("saturating") else self.config.loss.name
-        losses = [GENERATOR_LOSS[name](self.D(self.G(r.z_G, r.y_G, G_weights), r.y_G, D_weights)) for r in ranks]
-        self.update(self.G, losses)
+        self.update(self.G, [self.G_loss(rank, G_weights, D_weights) for rank in ranks])
         for averaged, p in zip(self.average, self.G.parameters, strict=True):
             averaged.copy_(self.config.ema.decay * averaged + (1 - self.config.ema.decay) * p.detach())
+
+    def adapt(self) -> None:
+        """Of ADA after an update: every fourth moves p by the images of four."""
+        options = self.config.augment.options
+        self.signs.append(sum(said["signs"] for said in self.said) / len(self.said))
+        if options.get("target") is not None and len(self.signs) % 4 == 0:
+            step = 4 * self.config.batch / options["images"]
+            self.p = max(self.p + (step if sum(self.signs[-4:]) / 4 > options["target"] else -step), 0.0)
+
+    def seen(self, x: Tensor, u: Tensor | None) -> Tensor:
+        """Images as D is to see them, one after the other."""
+        if u is None:
+            return x
+        pairs = list(zip(x, u.tolist(), strict=True))
+        if self.config.augment.name == "ada":
+            return torch.stack([reference_augment.ada(image, numbers, p=self.p) for image, numbers in pairs])
+        return torch.stack([reference_augment.diffaugment(image, numbers) for image, numbers in pairs])
 
     def update(self, player: Player, losses: Sequence[Tensor]) -> None:
         """Adam on the mean of the ranks' losses."""
@@ -334,18 +397,45 @@ class ReferenceGame:
         torch.stack(list(losses)).mean().backward()
         player.optimizer.step()
 
+    def G_loss(self, inputs: Inputs, G_weights: dict[str, Tensor] | None, D_weights: dict[str, Tensor] | None) -> Tensor:
+        """The loss of G on one rank's batch."""
+        fake = self.G(inputs.z_G, inputs.y_G, G_weights)
+        fake_logits, label_loss = parted(self.D(self.seen(fake, inputs.u_G), inputs.y_G, D_weights))
+        real_logits = torch.zeros(())
+        if inputs.x_real_G is not None:
+            real_logits = parted(self.D(self.seen(inputs.x_real_G, inputs.u_real_G), inputs.y_real_G, D_weights))[0]
+        name = "saturating" if self.config.loss.options.get("saturating") else self.config.loss.name
+        loss = GENERATOR_LOSS[name](real_logits, fake_logits) + label_loss
+        if self.config.g_orthogonal:
+            for layer in self.G.layers.values():
+                W = matrix(layer, layer.weight)
+                apart = 1 - torch.eye(len(W), dtype=W.dtype)
+                loss = loss + self.config.g_orthogonal * ((W @ W.T) * apart).square().sum()
+        return loss
+
     def D_loss(self, inputs: Inputs, x_fake: Tensor, i: int, weights: dict[str, Tensor] | None) -> Tensor:
         """The loss of D, and the penalty that is added to it, on one rank's batch i."""
         x_real, y_real = inputs.x_real[i], at(inputs.y_real, i)
-        real_logits, fake_logits = self.D(x_real, y_real, weights), self.D(x_fake, at(inputs.y_D, i), weights)
-        loss = DISCRIMINATOR_LOSS[self.config.loss.name](real_logits, fake_logits)
+        real_logits, real_label_loss = parted(self.D(self.seen(x_real, at(inputs.u_real, i)), y_real, weights))
+        fake_logits, fake_label_loss = parted(self.D(self.seen(x_fake, at(inputs.u_fake, i)), at(inputs.y_D, i), weights))
+        self.said.append(
+            {"real": real_logits.mean().item(), "fake": fake_logits.mean().item(), "signs": real_logits.sign().mean().item()}
+        )
+        loss = DISCRIMINATOR_LOSS[self.config.loss.name](real_logits, fake_logits) + real_label_loss + fake_label_loss
         regularizer, strength = self.config.regularizer.name, self.config.regularizer.options.get("weight", 0.0)
         if regularizer == "gradient_penalty":
             epsilon = inputs.epsilon[i].view(-1, 1, 1, 1)
             slopes = self.slopes(epsilon * x_real + (1 - epsilon) * x_fake, y_real, weights)
             return loss + strength * ((slopes.norm(dim=1) - 1) ** 2).mean()
-        if regularizer == "r1":
-            return loss + strength / 2 * self.slopes(x_real, y_real, weights).square().sum(1).mean()
+        if regularizer in ("r1", "r1_r2"):
+            loss = loss + strength / 2 * self.slopes(x_real, y_real, weights, at(inputs.u_real, i)).square().sum(1).mean()
+        if regularizer in ("r2", "r1_r2"):
+            loss = (
+                loss + strength / 2 * self.slopes(x_fake, at(inputs.y_D, i), weights, at(inputs.u_fake, i)).square().sum(1).mean()
+            )
+        if regularizer == "lecam":
+            a = self.anchors
+            loss = loss + strength * ((real_logits - a["fake"]).square().mean() + (fake_logits - a["real"]).square().mean())
         if regularizer == "orthonormal":  # |W^T W - I|^2 as the paper writes it
             used = self.D.weights(iterate=False) if weights is None else weights
             for name, layer in self.D.layers.items():
@@ -356,10 +446,15 @@ class ReferenceGame:
                 loss = loss + strength / 2 * self.D.sigma(name, iterations=1) ** 2
         return loss
 
-    def slopes(self, x: Tensor, y: Tensor | None, weights: dict[str, Tensor] | None) -> Tensor:
+    def slopes(self, x: Tensor, y: Tensor | None, weights: dict[str, Tensor] | None, u: Tensor | None = None) -> Tensor:
         """The gradient of each logit by its image, [N, C * H * W]."""
         x = x.detach().requires_grad_()
-        return torch.autograd.grad(self.D(x, y, weights).sum(), x, create_graph=True)[0].flatten(1)
+        return torch.autograd.grad(parted(self.D(self.seen(x, u), y, weights))[0].sum(), x, create_graph=True)[0].flatten(1)
+
+
+def parted(output: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits, and the mean loss of an auxiliary classifier, whose output has -log p(y | x) as a second column; 0 without one."""
+    return (output, torch.zeros(())) if output.dim() == 1 else (output[:, 0], output[:, 1].mean())
 
 
 def matrix(layer: nn.Module, weight: Tensor) -> Tensor:
@@ -407,7 +502,14 @@ def game_of(config: Config) -> Game:
     """The product's."""
     regularizer = build("regularizer", config.regularizer)
     return Game(
-        build("loss", config.loss), regularizer, config.weight_clip, config.ema.decay, config.sync_batch_norm, config.accumulate
+        loss=build("loss", config.loss),
+        regularizer=regularizer,
+        weight_clip=config.weight_clip,
+        ema_decay=config.ema.decay,
+        sync_batch_norm=config.sync_batch_norm,
+        g_orthogonal=config.g_orthogonal,
+        augment=build("augment", config.augment, spec(config), config.batch),
+        accumulate=config.accumulate,
     )
 
 

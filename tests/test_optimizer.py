@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -11,12 +13,13 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sngan.config import Optimizer
+from sngan.config import Optimizer, OwnOptimizer
 from sngan.optimizer import adam, descend, laid_out_as, restore_moments, trained
 from sngan.training.schedule import set_learning_rate
 
 CPU = torch.device("cpu")
-OPTIONS = Optimizer(lr=1e-2, betas=(0.5, 0.9), decay="none")
+SHARED = OwnOptimizer(lr=None, betas=None)
+OPTIONS = Optimizer(lr=1e-2, betas=(0.5, 0.9), decay="none", decay_from=0, g=SHARED, d=SHARED)
 SHAPES = [(5, 3, 4, 4), (2, 2, 2, 2), (2, 3, 2, 1), (6, 2, 1, 1)]
 """Of weights [out, in, kh, kw]; along a dimension of one entry there is no order."""
 
@@ -183,3 +186,36 @@ def test_on_a_gpu_the_optimiser_may_be_captured() -> None:
             (group,) = optimizer.param_groups
             assert (group["capturable"], group["fused"], group["betas"]) == (captured, True, OPTIONS.betas)
             assert group["lr"].device.type == device
+
+
+def test_adam_is_torchs_bit_for_bit() -> None:
+    ours, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
+    theirs.load_state_dict(ours.state_dict())
+    first = adam(ours, OPTIONS, CPU)
+    second = torch.optim.Adam(theirs.parameters(), lr=torch.tensor(OPTIONS.lr), betas=OPTIONS.betas, fused=True)
+    x = torch.randn(4, 5)
+    for _ in range(3):
+        for network, optimizer in ((ours, first), (theirs, second)):
+            optimizer.zero_grad()
+            network(x).square().sum().backward()
+            optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    for a, b in zip(first.state_dict()["state"].values(), second.state_dict()["state"].values(), strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in b)
+    assert first.state_dict()["param_groups"] == second.state_dict()["param_groups"]
+
+
+def test_adam_does_not_load_the_compiler() -> None:
+    code = """
+import sys, torch
+from sngan.optimizer import Adam
+weight = torch.nn.Parameter(torch.ones(2))
+optimizer = Adam([weight], lr=torch.tensor(1e-2), fused=True)
+weight.sum().backward()
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules, weight.tolist() != [1, 1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sngan.files import append_line, refuse_link, write_lines
-from sngan.processes import flush
+from sngan.files import append_line, refuse_link, replace, write_lines
+from sngan.processes import flush, open_regular
 from sngan.runs.records import read_metrics, read_scalars
 from sngan.runs.run import grids
 from sngan.sampling.grids import write_png
@@ -104,6 +104,7 @@ class RunLog:
             else:
                 board.image(since, picture, at=picture.stat().st_mtime)
         board.supersede()
+        self._show_newest()
         return board
 
     def advance(self) -> None:
@@ -142,6 +143,7 @@ class RunLog:
     def image(self, step: int, grid: Tensor) -> None:
         """Records a grid of samples, uint8 [C, H, W]."""
         write_png(grid, self.picture(step))
+        self._show_newest()
         self.board.image(step, self.picture(step), at=None)
         self.board.flush()
 
@@ -149,13 +151,30 @@ class RunLog:
         """Where the grid of a step is."""
         return self.folder / "samples" / f"step-{step:08d}.png"
 
+    @property
+    def latest(self) -> Path:
+        """A copy of the newest grid, whose name stays the same: what a viewer of pictures is opened on."""
+        return self.folder / "samples" / "latest.png"
+
+    def _show_newest(self) -> None:
+        pictures = grids(self.folder / "samples")
+        if not pictures:
+            self.latest.unlink(missing_ok=True)
+            return
+        try:
+            with open_regular(list(pictures.values())[-1]) as file:
+                content = file.read()
+        except OSError:  # a link that a stranger has put there
+            return
+        with suppress(PermissionError):  # open in a viewer, on Windows
+            replace(self.latest, content, flushed=False)
+
     def scores(self, step: int, record: dict[str, Any]) -> None:
         """Records a score with its protocol."""
         line = {"step": step, "time": round(time.time(), 3), **record}
         append_line(self.folder / "metrics.jsonl", line)
         _show_scores(self.board, line)
         self.board.flush()
-        self.say(f"step {step}: {describe(record['scores'])}  ({record['weights']} weights)")
 
     def flush(self) -> None:
         """Returns when the disk holds every line: a checkpoint must not outlive what led to it."""
@@ -174,9 +193,9 @@ class RunLog:
         self.board.close()
 
 
-def describe(scores: dict[str, float]) -> str:
-    """Scores in one line, each number with its full name."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+def described(what: str, scores: dict[str, float]) -> str:
+    """Scores of something, each number with its full name on a line of its own: two would not fit the width of a terminal."""
+    return f"{what}: " + ("\n" + " " * len(f"{what}: ")).join(f"{name} {value:.4g}" for name, value in scores.items())
 
 
 def _show_scalars(board: Board, line: dict[str, Any]) -> None:

@@ -18,19 +18,22 @@ from sngan.errors import DivergedError, Interrupted, UserError, naming_memory
 from sngan.evaluation.protocol import check_protocol
 from sngan.evaluation.score import Scorer
 from sngan.layers.batch_norm import takes_groups
+from sngan.losses.loss import RelativisticLoss
 from sngan.networks import build_networks
 from sngan.precision import check_precision, precision
 from sngan.registry import build
 from sngan.runs import checkpoint
 from sngan.runs.folder import RunFolder
 from sngan.runs.result import Result, finished
+from sngan.runs.start import Start, open_start, start_from
 from sngan.signals import StopRequest
 from sngan.state import TrainState, initial_state
 from sngan.training import engine
 from sngan.training.agreement import check_ranks
+from sngan.training.auto_precision import settled
 from sngan.training.combinations import check_combination
 from sngan.training.inputs import InputStream
-from sngan.training.log import describe
+from sngan.training.log import described
 from sngan.training.memory import check_memory, does_not_fit, free_on, need_of
 from sngan.training.recorder import Recorder
 from sngan.training.schedule import learning_rate, set_learning_rate
@@ -49,8 +52,9 @@ def train(config: Config) -> dict[str, Scores]:
     that is not finite, and where several ranks train for one that has ended or come apart from the others.
     """
     device = devices.resolve(config.device)
-    check_precision(config.precision, device)
     with distributed.process_group(device), StopRequest() as stop, ExitStack() as opened:
+        config = settled(config, device)
+        check_precision(config.precision, device)
         result = distributed.from_first_rank(finished(config))
         if result:
             return _already(config, result)
@@ -66,7 +70,8 @@ def _already(config: Config, result: Result) -> dict[str, Scores]:
     """Says that there is nothing to do, and returns the recorded scores."""
     scores = {which: record["scores"] for which, record in result["scores"].items()}
     if distributed.rank() == 0:
-        print(f"{config.run_dir} is finished: {describe(scores['last']) if scores else f'{config.steps} steps'}", flush=True)
+        done = f"{config.run_dir} is finished"
+        print(described(done, scores["last"]) if scores else f"{done}: {config.steps} steps", flush=True)
     return scores
 
 
@@ -92,6 +97,8 @@ def _prepare(
         weight_clip=config.weight_clip,
         ema_decay=config.ema.decay,
         sync_batch_norm=config.sync_batch_norm,
+        g_orthogonal=config.g_orthogonal,
+        augment=build("augment", config.augment, spec, config.batch),
         accumulate=config.accumulate,
     )
     how = engine.choose(config, device)
@@ -110,11 +117,14 @@ def _prepare(
         if protocol:
             check_protocol(protocol, n_available=source.count(protocol.reference), key=key)
     run = opened.enter_context(RunFolder(config)) if first else None
+    if run:
+        run.check_data(source, spec)
+    origin = open_start(config.init) if run and config.init and not run.checkpoint else None
 
     # What may have to be downloaded
     scorer = None
     if first and config.protocol:
-        options = {"name": config.data.name, **config.data.options}
+        options = config.data.described
         scorer = Scorer(config.extractor, source, device, options=options, workers=config.data.workers)
         for protocol in (config.quick, config.protocol):
             if protocol:
@@ -132,12 +142,27 @@ def _prepare(
     start = distributed.from_first_rank(run.checkpoint.path if run and run.checkpoint else None)
     if start:  # the first rank has compared the files' hashes
         checkpoint.restore(state, run.checkpoint if run and run.checkpoint else checkpoint.open_checkpoint(start))
+    begun: Start | None = None
+    if config.init and not start:
+        begun = start_from(state, origin, config.init_networks) if origin else None
+        for filled in state.networks().values():
+            distributed.broadcast(filled)
     ranks = {"rank": distributed.rank(), "world": distributed.world_size()}
     batches = Batches(
         images, spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=device, **ranks
     )
-    inputs = InputStream(config, state.G.network, opened.enter_context(batches), device)
-    recorder = opened.enter_context(Recorder(config, spec, run, scorer, state, stop, images, engine=how)) if run else None
+    real_for_G = isinstance(game.loss, RelativisticLoss)
+    inputs = InputStream(
+        config,
+        state.G.network,
+        opened.enter_context(batches),
+        device,
+        real_for_G=real_for_G,
+        n_augment=game.augment.numbers if game.augment else 0,
+    )
+    recorder = (
+        opened.enter_context(Recorder(config, spec, run, scorer, state, stop, images, engine=how, begun=begun)) if run else None
+    )
     opened.enter_context(distributed.naming_the_rank())  # so that the recorder's result does
     inputs.attempt = distributed.from_first_rank(len(run.rollbacks()) if run else 0)
     return state, partial(engine.build, how.kind, state, game), inputs, recorder
@@ -165,25 +190,36 @@ def _train(
 def _train_on(
     config: Config, state: TrainState, step: engine.Engine, inputs: InputStream, recorder: Recorder | None, stop: StopRequest
 ) -> None:
-    """Trains, and does what is due between two steps. What is due after a step is done before the next, also when a run continues there."""
+    """Trains, and does what is due between two steps. What is due after a step is done before the next, also when a run continues there.
+
+    The last step is sampled and quickly scored in any case, so that what is shown, and what is compared for the best, is what was trained;
+    step 0 is not scored.
+    """
     too_large = does_not_fit(config, inputs.device, n=inputs.n, m=inputs.m)
+    G_options, D_options = config.optimizer.of("g"), config.optimizer.of("d")
+
+    def comes(every: int) -> bool:
+        return due(state.step, every) or (every > 0 and state.step >= config.steps)
+
     while True:
-        if state.step > 0 and (due(state.step, config.save_every) or due(state.step, config.evaluate_every)):
+        is_saved = state.step > 0 and due(state.step, config.save_every)
+        is_scored = state.step > 0 and comes(config.evaluate_every) and config.quick is not None
+        if is_saved or is_scored:
             check_ranks(state, sync_batch_norm=config.sync_batch_norm)
         if recorder:
             with recorder.log.paused():
-                if due(state.step, config.sample_every):
+                if comes(config.sample_every):
                     recorder.samples()
-                if due(state.step, config.save_every) and state.step > 0:
+                if is_saved:
                     recorder.save()
-                if due(state.step, config.evaluate_every) and config.quick and not stop.signum:
+                if is_scored and not stop.signum:
                     recorder.quick_score()
         if state.step >= config.steps or stop.requested(state.step):
             break
 
-        lr = learning_rate(state.step, config.steps, config.optimizer)
-        for optimizer in (state.G_optimizer, state.D_optimizer):
-            set_learning_rate(optimizer, lr)
+        lr, D_lr = (learning_rate(state.step, config.steps, options) for options in (G_options, D_options))
+        set_learning_rate(state.G_optimizer, lr)
+        set_learning_rate(state.D_optimizer, D_lr)
         with precision(config.precision, inputs.device), naming_memory(too_large):
             stats = step(inputs(state.step))
         state.step += 1
@@ -191,7 +227,7 @@ def _train_on(
         if recorder:
             recorder.stepped(stats)
             if due(state.step, config.log_every):
-                recorder.scalars(lr)
+                recorder.scalars({"lr": lr} if D_lr == lr else {"lr": lr, "D_lr": D_lr})
 
 
 def _finish(config: Config, state: TrainState, recorder: Recorder | None, stop: StopRequest) -> dict[str, Scores]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -64,10 +65,10 @@ def need_of(
     The larger of the two updates counts. What one image takes is the difference between four images and two, tried on the device.
     """
     numbers = [sum(p.numel() * p.element_size() for p in network.parameters()) for network in (G, D)]
-    image = 4 * spec.channels * spec.resolution**2
+    image = 4 * math.prod(spec.shape)
     with device, precision(config.precision, device):
         y = torch.zeros(4, dtype=torch.int64) if spec.n_classes else None
-        z, x = torch.zeros(4, G.network.z_dim), torch.zeros(4, spec.channels, spec.resolution, spec.resolution)
+        z, x = torch.zeros(4, G.network.z_dim), torch.zeros(4, *spec.shape)
         of_G = _growth(lambda network, i: network(z[:i], None if y is None else y[:i]), G.network, device)
         of_D = _growth(lambda network, i: network(x[:i], None if y is None else y[:i]), D.network, device)
     images = config.d_steps * n * 2 * image

@@ -16,6 +16,7 @@ from sngan import distributed
 from sngan.config import Config, Protocol
 from sngan.data.images import Images, ImageSpec
 from sngan.errors import DamagedError, DivergedError, Interrupted, UserError
+from sngan.evaluation.copies import N_SAMPLES, warn_of_copies
 from sngan.evaluation.score import Scorer
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized, bake
@@ -25,6 +26,7 @@ from sngan.runs import checkpoint, earlier
 from sngan.runs.folder import RunFolder
 from sngan.runs.records import better, read_metrics
 from sngan.runs.result import write_result
+from sngan.runs.start import Start
 from sngan.sampling.grids import grid
 from sngan.sampling.rounding import resolved, rounding_for
 from sngan.sampling.sampling import balanced_labels, batch_norm, latents, prepared, samples
@@ -32,7 +34,7 @@ from sngan.signals import StopRequest
 from sngan.state import TrainState
 from sngan.training.collapse import CollapseWatch
 from sngan.training.engine import Choice
-from sngan.training.log import History, RunLog, describe
+from sngan.training.log import History, RunLog, described
 
 Role = Literal["quick", "full"]
 Record = dict[str, Any]
@@ -66,6 +68,7 @@ class Recorder:
         images: Images,
         *,
         engine: Choice,
+        begun: Start | None = None,
     ):
         self.config, self.spec, self.run, self.scorer, self.state, self.stop = config, spec, run, scorer, state, stop
         quick, full = (asked and resolved(asked, config.data) for asked in (config.quick, config.protocol))
@@ -74,17 +77,22 @@ class Recorder:
         self._first_step = state.step
         self._scored: dict[str, Record] = {}
         with self._writing():
-            self._begin(engine)
+            self._begin(engine, begun)
+        if begun:
+            self.log.say("\n".join([f"begins with {begun.record['checkpoint']}", *(f"  {line}" for line in begun.left)]))
         if engine.reason:
             self.log.say(f"engine {engine.kind}: {engine.reason}")
+        if config.sample_every:
+            self.log.say(f"newest samples: {self.log.latest}")
         self.history = History()
         self._watch = CollapseWatch(images)
+        self._lagging: tuple[int, set[str]] = (state.step, set())
         self._warned_of_sigma = False
 
-    def _begin(self, engine: Choice) -> None:
+    def _begin(self, engine: Choice, begun: Start | None) -> None:
         config, run, state = self.config, self.run, self.state
         began = {"from_step": state.step, "device": str(self.device), "ranks": distributed.world_size(), "engine": engine.kind}
-        run.begin({**began, "versions": versions()})
+        run.begin({**began, "versions": versions(), **({"init": begun.record} if begun else {})})
         self.log = RunLog(
             run.path,
             step=state.step,
@@ -98,8 +106,8 @@ class Recorder:
         self.history.append(stats)
         self.log.advance()
 
-    def scalars(self, lr: float) -> None:
-        """Logs the means since the last log."""
+    def scalars(self, rates: dict[str, float]) -> None:
+        """Logs the means since the last log, and the learning rates, by name."""
         self.check_finite()
         estimates = {
             f"{network}/{name}": sigma for network, net in self._networks().items() for name, sigma in net.sigmas().items()
@@ -107,7 +115,7 @@ class Recorder:
         values = torch.stack(list(estimates.values())).tolist() if estimates else []
         sigmas = dict(zip(estimates, values, strict=True))
         with self._writing():
-            self.log.scalars(self.state.step, {**self.history.means(), "lr": lr}, sigmas=sigmas)
+            self.log.scalars(self.state.step, {**self.history.means(), **rates}, sigmas=sigmas)
         self.history.clear()
 
     def check_finite(self) -> None:
@@ -139,17 +147,22 @@ class Recorder:
         return {"D": self.state.D, "G": self.state.G}
 
     def check_sigmas(self) -> None:
-        """Warns, once a session, of layers in which power iteration is far from the exact sigma: the normalised weight is then too large."""
-        if self._warned_of_sigma:
+        """Warns, once a session, of layers in which power iteration is far from the exact sigma: the normalised weight is then too large.
+
+        They are so at two saves in succession: at the first one it is usual, as weights move fast at the beginning.
+        """
+        if self._warned_of_sigma or self.state.step == self._lagging[0]:
             return
         ratios = {f"{network}/{name}": ratio for network, net in self._networks().items() for name, ratio in drift(net).items()}
-        off = [f"{name} {ratio:.2f}" for name, ratio in ratios.items() if abs(ratio - 1.0) > MOST_DRIFT]
-        if off:
+        off = {name for name, ratio in ratios.items() if abs(ratio - 1.0) > MOST_DRIFT}
+        persistent = [f"{name} {ratios[name]:.2f}" for name in ratios if name in off & self._lagging[1]]
+        if persistent:
             self._warned_of_sigma = True
             log.warning(
-                f"step {self.state.step}: sigma by power iteration lags behind its exact value in {', '.join(off)} (the ratio); usual while "
-                "weights move fast, later a smaller optimizer.lr or, for spectral norm, power_iterations=2 helps"
+                f"step {self.state.step}: sigma by power iteration lags behind its exact value in {', '.join(persistent)} (the ratio), as at "
+                "the save before; a smaller optimizer.lr or, for spectral norm, power_iterations=2 helps"
             )
+        self._lagging = (self.state.step, off)
 
     def save(self) -> None:
         """Saves the state, unless this step is saved already, and removes the checkpoints beyond those that `keep` asks for.
@@ -170,7 +183,7 @@ class Recorder:
             checkpoint.prune(self.run.checkpoints, self.config.keep, self.best_step())
 
     def samples(self) -> None:
-        """Writes a grid of samples from latents that stay the same during the run; labels go 0, 1, … along the rows.
+        """Writes a grid of samples from latents that stay the same during the run; labels go 0, 1, … down the rows.
 
         A session that begins at this step keeps the grid of the session before it.
         """
@@ -179,6 +192,7 @@ class Recorder:
         G, _ = prepared(bake(self.state.G_ema), self.config, "ema")
         z = latents(N_SHOWN, G.z_dim, seed=self.config.seed)
         y = balanced_labels(N_SHOWN, self.spec.n_classes)
+        y = None if y is None else y.sort().values
         images = torch.cat(list(samples(G, z, y, rounding=rounding_for(self.config.data))))
         self._watch(self.state.step, images)
         with self._writing():
@@ -214,9 +228,11 @@ class Recorder:
         saved = checkpoint.steps_saved(self.run.checkpoints)
         best = self.best_step()
         chosen = {"last": self.state.step, "best": best if best in saved and best is not None else self.state.step}
-        for step in sorted(set(chosen.values())):  # in order: TensorBoard drops what comes after a larger step
-            if self._is_recorded("full", step):
-                continue
+        asked = [step for step in sorted(set(chosen.values())) if not self._is_recorded("full", step)]
+        protocol = self._protocols["full"]
+        if asked and protocol is not None:
+            self.log.say(f"scoring step {' and '.join(map(str, asked))}: {protocol.draws * protocol.n} samples")
+        for step in asked:  # in order: TensorBoard drops what comes after a larger step
             try:
                 opened = checkpoint.open_checkpoint(saved[step])
                 G = checkpoint.load_generator(opened).to(self.device)
@@ -225,10 +241,19 @@ class Recorder:
                 chosen["best"] = self.state.step
             else:
                 self._score(G, "full", step, generator=opened.sha256[checkpoint.GENERATORS["ema"]])
+                if step == chosen["best"] and not self.stop.signum:
+                    self._look_for_copies(G)
         scored = {line["step"]: line for line in self._records("full")}
         if set(chosen.values()) <= scored.keys():
             self._scored = {which: scored[step] for which, step in chosen.items()}
         return {which: record["scores"] for which, record in self._scored.items()}
+
+    def _look_for_copies(self, G: Generator) -> None:
+        """Warns where samples are copies of training images."""
+        assert self.scorer is not None
+        G, _ = prepared(G, self.config, "ema")
+        z, y = latents(N_SAMPLES, G.z_dim, seed=self.config.seed), balanced_labels(N_SAMPLES, self.spec.n_classes)
+        warn_of_copies(self.scorer, torch.cat(list(samples(G, z, y, rounding=rounding_for(self.config.data)))))
 
     def say_goodbye(self, scores: dict[str, dict[str, float]]) -> None:
         """Says how the run ended, and where its files are."""
@@ -239,16 +264,19 @@ class Recorder:
         if self.config.protocol and not scores:
             self.log.say(f"stopped after all {steps} steps, which are saved, and before the full score; the same command takes it")
             return
-        for which, named in scores.items():
-            self.log.say(f"{which} checkpoint: {describe(named)}")
+        by_step: dict[int, list[str]] = {}
+        for name, record in self._scored.items():
+            by_step.setdefault(record["step"], []).append(name)
+        for at, which in by_step.items():
+            self.log.say(described(f"{' and '.join(which)} checkpoint, step {at}", scores[which[0]]))
         baseline = self._records("full")[-1].get("floor") if scores else None
         if baseline:
-            self.log.say(f"{baseline['n']} real {baseline['split']} images: {describe(baseline['scores'])}")
+            self.log.say(described(f"{baseline['n']} real {baseline['split']} images", baseline["scores"]))
         plain = re.fullmatch(r"[\w./+-]+", str(folder))
         argument = f"run={folder}" if plain else f"'run=\"{folder}\"'"
         self.log.say(
             f"done: {steps} steps in {folder}\n"
-            f"  samples      {folder / 'samples'}\n"
+            f"  samples      {self.log.latest if self.log.latest.exists() else folder / 'samples'}\n"
             f"  curves       tensorboard --logdir {shlex.quote(str(folder))}\n"
             f"  checkpoints  {self.run.checkpoints}\n"
             f"  more images  sngan sample {argument}"
@@ -287,6 +315,8 @@ class Recorder:
         subject = {"by": "train", "role": role, "step": step, "weights": "ema", "batch_norm": measured, **known}
         with self._writing():
             self.log.scores(step, {**subject, **scored})
+        if role == "quick":  # the full ones are said at the end
+            self.log.say(described(f"step {step}", scored["scores"]))
 
     def _is_recorded(self, role: Role, step: int) -> bool:
         return any(line["step"] == step for line in self._records(role))

@@ -8,8 +8,10 @@ from sngan.config import Optimizer
 
 
 def learning_rate(step: int, steps: int, options: Optimizer) -> float:
-    """The learning rate after `step` finished steps; `linear` falls from `lr` at step 0 to 0 at `steps` (author code)."""
-    return options.lr * (1.0 - step / steps) if options.decay == "linear" else options.lr
+    """The learning rate after `step` finished steps; `linear` falls from `lr` at step `decay_from` to 0 at `steps` (author code)."""
+    if options.decay == "none" or step <= options.decay_from:
+        return options.lr
+    return options.lr * (1.0 - (step - options.decay_from) / (steps - options.decay_from))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

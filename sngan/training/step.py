@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from sngan.augmentations.augmentation import Augmentation
 from sngan.layers.batch_norm import synchronised
+from sngan.layers.head import label_loss, logits_of
 from sngan.layers.normalized import Normalized
-from sngan.losses.loss import Loss
+from sngan.losses.loss import Loss, RelativisticLoss
 from sngan.optimizer import descend, trained
-from sngan.regularizers.regularizer import Batch, Regularizer
+from sngan.regularizers.orthonormal import off_diagonal
+from sngan.regularizers.regularizer import Batch, Logits, Regularizer
 from sngan.state import TrainState
 from sngan.training.fakes import fakes
 
@@ -29,7 +32,7 @@ Weights = dict[str, Tensor] | None
 class Game(NamedTuple):
     """The two-network objective that is trained."""
 
-    loss: Loss
+    loss: Loss | RelativisticLoss
     regularizer: Regularizer | None
     """Added to the loss of D."""
     weight_clip: float | None
@@ -37,6 +40,10 @@ class Game(NamedTuple):
     ema_decay: float
     sync_batch_norm: bool = False
     """Batch norm has the statistics of the batches of all ranks together, not of each rank's own."""
+    g_orthogonal: float | None = None
+    """The weight of the orthogonal regularisation that is added to the loss of G."""
+    augment: Augmentation | None = None
+    """Changes every image that D sees, in both updates."""
     accumulate: int = 1
     """Micro-batches of each update, whose gradients are averaged. Losses are then means over images, and batch statistics a micro-batch's."""
 
@@ -58,6 +65,18 @@ class Inputs(NamedTuple):
     """[M, Z], latents for the generator update"""
     y_G: Tensor | None
     """int64 [M]"""
+    x_real_G: Tensor | None = None
+    """[M, C, H, W] in [-1, 1], real images for the generator update, if the loss is relativistic"""
+    y_real_G: Tensor | None = None
+    """int64 [M], their labels"""
+    u_real: Tensor | None = None
+    """[d_steps, N, A], uniform in [0, 1): what decides how real images are augmented; None without augmentation"""
+    u_fake: Tensor | None = None
+    """[d_steps, N, A], likewise for their fakes"""
+    u_G: Tensor | None = None
+    """[M, A], likewise for the images of the generator update"""
+    u_real_G: Tensor | None = None
+    """[M, A], likewise for its real images"""
 
 
 def train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tensor]:
@@ -73,71 +92,106 @@ def _train_step(state: TrainState, game: Game, inputs: Inputs) -> dict[str, Tens
     d_steps = len(inputs.x_real)
     G_weights = shared_weights(state.G, update=True)  # G does not change until its own update
     x_fake = fakes(state.G, G_weights, inputs.z_D, inputs.y_D, micro_batches=game.accumulate)  # d_steps of [N, C, H, W]
-    D_stats = [
-        update_discriminator(
-            state, game, Batch(inputs.x_real[i], _at(inputs.y_real, i), x_fake[i], inputs.epsilon[i]), _at(inputs.y_D, i)
-        )
+    u = [(_at(inputs.u_real, i), _at(inputs.u_fake, i)) for i in range(d_steps)]
+    batches = [
+        Batch(inputs.x_real[i], _at(inputs.y_real, i), x_fake[i], _at(inputs.y_D, i), inputs.epsilon[i], *u[i])
         for i in range(d_steps)
     ]
-    G_loss = update_generator(state, game, G_weights, inputs.z_G, inputs.y_G)
+    D_stats = [update_discriminator(state, game, batch) for batch in batches]
+    u_G = (inputs.u_G, inputs.u_real_G)
+    G_loss = update_generator(state, game, G_weights, inputs.z_G, inputs.y_G, inputs.x_real_G, inputs.y_real_G, *u_G)
     update_average(state, game.ema_decay)
     stats = {name: torch.stack([s[name] for s in D_stats]).mean() for name in D_stats[0]}
     return {**stats, "G_loss": G_loss}
 
 
-def update_discriminator(state: TrainState, game: Game, batch: Batch, y_fake: Tensor | None) -> dict[str, Tensor]:
+def update_discriminator(state: TrainState, game: Game, batch: Batch) -> dict[str, Tensor]:
     """One discriminator update on N real and N generated images."""
-    parts = enumerate(_parts([*batch, y_fake], game.accumulate))
-    objectives = [partial(D_objective, state.D, game, Batch(*part), y, update=i == 0) for i, (*part, y) in parts]
+    augment = partial(game.augment, state.D) if game.augment else None
+    parts = enumerate((*part, augment) for part in _parts(batch[:-1], game.accumulate))
+    objectives = [partial(D_objective, state.D, game, Batch(*part), update=i == 0) for i, part in parts]
     stats = descend(objectives, state.D, state.D_optimizer)
+    if game.regularizer:
+        game.regularizer.updated(state.D, stats)
+    if game.augment:
+        game.augment.updated(state.D, stats)
     if game.weight_clip:
         clip(state.D, game.weight_clip)
     return stats
 
 
-def D_objective(
-    D: Normalized[nn.Module], game: Game, batch: Batch, y_fake: Tensor | None, *, update: bool
-) -> tuple[Tensor, dict[str, Tensor]]:
+def D_objective(D: Normalized[nn.Module], game: Game, batch: Batch, *, update: bool) -> tuple[Tensor, dict[str, Tensor]]:
     """What D minimises on a micro-batch, and its statistics. `update` renews u and v: once for each update of the weights."""
     weights = shared_weights(D, update=update)
-    real_logits, fake_logits = judge(D, weights, batch, y_fake)
-    D_loss = game.loss.discriminator(real_logits, fake_logits)
-    stats = {"D_loss": D_loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+    logits = judge(D, weights, batch)
+    D_loss = game.loss.discriminator(logits.real, logits.fake)
+    if logits.label_loss is not None:
+        D_loss = D_loss + logits.label_loss
+    stats = {"D_loss": D_loss, "real_logits": logits.real.mean(), "fake_logits": logits.fake.mean()}
+    if game.augment:
+        stats |= game.augment.statistics(D, logits)
     if not game.regularizer:
         return D_loss, stats
-    penalty = game.regularizer(D, weights, batch)
+    penalty = game.regularizer(D, weights, batch, logits)
     return D_loss + penalty, {**stats, "penalty": penalty}
 
 
-def judge(D: Normalized[nn.Module], weights: Weights, batch: Batch, y_fake: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The logits of N real and N generated images, each [N], in float32 at least."""
+def judge(D: Normalized[nn.Module], weights: Weights, batch: Batch) -> Logits:
+    """The logits of N real and N generated images, as they are seen, in float32 at least."""
+    x_real, x_fake = batch.seen(batch.x_real, batch.u_real), batch.seen(batch.x_fake, batch.u_fake)
     if D.uses_batch_statistics or weights is None:
         # two forwards: real and generated images have different batch statistics, and the author code iterates in each forward
-        return D(batch.x_real, batch.y_real, weights=weights), D(batch.x_fake, y_fake, weights=weights)
-    # one forward gives the same: each logit depends on its own image alone
-    y = None if batch.y_real is None or y_fake is None else torch.cat([batch.y_real, y_fake])
-    logits = D(torch.cat([batch.x_real, batch.x_fake]), y, weights=weights)  # [2N]
-    real_logits, fake_logits = logits.split([len(batch.x_real), len(batch.x_fake)])
-    return real_logits, fake_logits
+        real, fake = D(x_real, batch.y_real, weights=weights), D(x_fake, batch.y_fake, weights=weights)
+    else:  # one forward gives the same: each logit depends on its own image alone
+        y = None if batch.y_real is None or batch.y_fake is None else torch.cat([batch.y_real, batch.y_fake])
+        both = D(torch.cat([x_real, x_fake]), y, weights=weights)  # [2N], or [2N, 2] with an auxiliary classifier
+        real, fake = both.split([len(x_real), len(x_fake)])
+    return Logits(logits_of(real), logits_of(fake), label_loss(real, fake))
 
 
-def update_generator(state: TrainState, game: Game, G_weights: Weights, z: Tensor, y: Tensor | None) -> Tensor:
-    """One generator update on M latents against a frozen D.
+def update_generator(
+    state: TrainState,
+    game: Game,
+    G_weights: Weights,
+    z: Tensor,
+    y: Tensor | None,
+    x_real: Tensor | None = None,
+    y_real: Tensor | None = None,
+    u: Tensor | None = None,
+    u_real: Tensor | None = None,
+) -> Tensor:
+    """One generator update on M latents against a frozen D, and on M real images if the loss is relativistic.
 
     The weights of D get no gradient. Its u and v stay as they are, unless each forward runs a power iteration.
     """
     with torch.no_grad():
         D_weights = shared_weights(state.D, update=False)
 
-    def objective(weights: Weights, z: Tensor, y: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def seen(x: Tensor, u: Tensor | None) -> Tensor:
+        return x if game.augment is None or u is None else game.augment(state.D, x, u)
+
+    def objective(
+        weights: Weights, z: Tensor, y: Tensor | None, x_real: Any, y_real: Tensor | None, u: Tensor | None, u_real: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         if weights is None:  # those of the micro-batch before have lost their graph
             weights = shared_weights(state.G, update=False)
         x_fake = state.G(z, y, weights=weights)  # [M, C, H, W]
-        fake_logits = state.D(x_fake, y, weights=D_weights)  # [M]
-        G_loss = game.loss.generator(fake_logits)
+        output = state.D(seen(x_fake, u), y, weights=D_weights)
+        if isinstance(game.loss, RelativisticLoss):
+            with torch.no_grad():  # real logits do not depend on G
+                real_logits = logits_of(state.D(seen(x_real, u_real), y_real, weights=D_weights))  # [M]
+            G_loss = game.loss.generator(real_logits, logits_of(output))
+        else:
+            G_loss = game.loss.generator(logits_of(output))
+        of_labels = label_loss(output)
+        if of_labels is not None:
+            G_loss = G_loss + of_labels
+        if game.g_orthogonal:
+            penalty = off_diagonal(state.G, game.g_orthogonal)
+            return G_loss + penalty, {"G_loss": G_loss}
         return G_loss, {"G_loss": G_loss}
 
-    parts = enumerate(_parts([z, y], game.accumulate))
+    parts = enumerate(_parts([z, y, x_real, y_real, u, u_real], game.accumulate))
     objectives = [partial(objective, G_weights if i == 0 else None, *part) for i, part in parts]
     return descend(objectives, state.G, state.G_optimizer)["G_loss"]
 

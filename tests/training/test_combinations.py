@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sngan import UserError, compose, train
+from conftest import composed
+from sngan import UserError, train
 from sngan.training.combinations import check_combination
 
 NONE = "discriminator.normalization=none"
@@ -19,18 +20,23 @@ NONE = "discriminator.normalization=none"
         (["regularizer=spectral_regularization"], "singular values need no penalty"),
         (["regularizer=gradient_penalty", "discriminator.normalization=batch"], "each image's own gradient, which batch statistics mix"),
         (["regularizer=r1", "discriminator.normalization=batch"], "use another norm"),
+        (["regularizer=r1_r2", "discriminator.normalization=batch"], "use another norm"),
+        (["loss=relativistic_pair", "g_batch=64"], "d_steps \\* batch = 32; use g_batch=32 or less"),
+        (["loss=relativistic_average", "accumulate=2"], "the mean of a whole batch, which no micro-batch has; .* loss=relativistic_pair"),
         ([NONE, "discriminator.power_iterations=2"], "discriminator.power_iterations=2 does nothing with .*=none; .* of spectral norm"),
         (["discriminator.normalization=weight", "discriminator.iterate_per=forward"], "iterate_per=forward does nothing"),
         (["discriminator.normalization=batch", "discriminator.scale=learned"], "scale=learned does nothing .* of spectral or weight norm"),
         (["discriminator.normalization=layer", "discriminator.exclude=[linear]"], r"exclude=\['linear'\] does nothing"),
         (["accumulate=2", "discriminator.iterate_per=forward"], "accumulate=2 with discriminator.iterate_per=forward: each micro-batch"),
         (["accumulate=2", "generator.normalization=spectral", "generator.iterate_per=forward"], "generator.iterate_per=forward"),
+        (["optimizer.decay=none", "optimizer.decay_from=5"], "decay_from=5 does nothing with optimizer.decay=none"),
+        (["discriminator.labels=concat"], "labels=concat does nothing with conditional=false"),
         (["generator.scale=2.0"], "generator.scale=2.0 does nothing with generator.normalization=none"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_with_the_reason(overrides: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        train(compose([*overrides, "device=cpu"]))
+        train(composed(*overrides, "device=cpu"))
     assert not list(Path().iterdir())
 
 
@@ -45,7 +51,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(overrides: list[str], wo
     ],
 )
 def test_wasserstein_without_what_it_needs_warns(overrides: list[str], words: str) -> None:
-    warnings = check_combination(compose(["loss=wasserstein", *overrides]))
+    warnings = check_combination(composed("loss=wasserstein", *overrides))
     assert len(warnings) == 1
     assert "\n" not in warnings[0]
     with pytest.raises(AssertionError, match=words):
@@ -68,7 +74,7 @@ def test_wasserstein_without_what_it_needs_warns(overrides: list[str], words: st
     ],
 )
 def test_published_combinations_pass_in_silence(overrides: list[str]) -> None:
-    assert check_combination(compose(overrides)) == []
+    assert check_combination(composed(*overrides)) == []
 
 
 def test_a_run_warns_once(tiny: object, caplog: pytest.LogCaptureFixture) -> None:

@@ -30,7 +30,8 @@ from reference_step import (
 )
 from several_ranks_step import ends, played
 
-from sngan import Config, compose, registry
+from conftest import composed
+from sngan import Config, registry
 from sngan.config import DiscriminatorNetwork, GeneratorNetwork
 from sngan.precision import precision
 from sngan.state import TrainState
@@ -46,7 +47,7 @@ ROWS = sorted(path.stem for path in (CONFIGS / "constraint").glob("*.yaml"))
 
 
 def config_of(words: Sequence[str]) -> Config:
-    return compose([*ASIDE, *words])
+    return composed(*ASIDE, *words)
 
 
 def check(found: Sequence[Direction], *, tolerance: float = 1e-8) -> None:
@@ -69,7 +70,7 @@ def test_every_update_goes_where_the_textbook_goes(words: list[str]) -> None:
 @pytest.mark.parametrize("experiment", ["cifar10_cnn", "shapes"])
 def test_every_row_of_table_2_goes_where_the_textbook_goes(experiment: str, row: str) -> None:
     small = SMALL if experiment == "cifar10_cnn" else ["generator.widths=[8,6,4,4]", "discriminator.width=4"]
-    config = compose([f"experiment={experiment}", f"constraint={row}", *ASIDE, *small])
+    config = composed(f"experiment={experiment}", f"constraint={row}", *ASIDE, *small)
     check(compared(config, lambda state, batch: train_step(state, game_of(config), batch)))
 
 
@@ -77,7 +78,8 @@ RESNETS = [
     "generator=resnet", "generator.widths=[8,6,4,4]", "discriminator=resnet", "discriminator.widths=[4,6,6]",
     "discriminator.downsample=[true,true,false]",
 ]  # fmt: skip
-MORE_NORMS = {
+MORE_GAMES = {
+    "r2": ["conditional=true", "discriminator=dcgan", "discriminator.width=4", "generator=cnn", SMALL[0], "regularizer=r2"],
     "map": ["discriminator=dcgan", "discriminator.width=4", "generator=cnn", SMALL[0], "discriminator.norm_of=map"],
     "map, resampling and a penalty": [*RESNETS, "conditional=true", "discriminator.norm_of=map", "regularizer=gradient_penalty"],
     "map in both": [
@@ -92,23 +94,37 @@ MORE_NORMS = {
         "discriminator=dcgan", "discriminator.width=4", "generator=cnn", SMALL[0], "discriminator.normalization=bjorck",
         "discriminator.power_iterations=2", "generator.normalization=bjorck",
     ],
+    "augment": ["discriminator=cnn", "generator=cnn", *SMALL, "augment=none"],
+    "diffaugment": [
+        "discriminator=cnn", "generator=cnn", *SMALL, "augment=diffaugment", "regularizer=r1_r2", "loss=relativistic_pair", "conditional=true",
+    ],
+    "diffaugment and batch statistics": [
+        "discriminator=cnn", "generator=cnn", *SMALL, "augment=diffaugment", "discriminator.normalization=batch", "loss=bce",
+    ],
+    "ada": [
+        "discriminator=cnn", "generator=cnn", *SMALL, "augment=ada", "augment.p=0.6", "augment.images=160", "regularizer=lecam",
+    ],
+    "ada and a penalty": [
+        "discriminator=cnn", "generator=cnn", *SMALL, "augment=ada", "augment.p=0.6", "augment.target=null",
+        "regularizer=gradient_penalty", "loss=wasserstein", "discriminator.normalization=none",
+    ],
 }  # fmt: skip
-"""Games of the norms that are not in the paper."""
+"""Games of what is chosen seldom, and so is left out of the cover."""
 
 
-@pytest.mark.parametrize("game", MORE_NORMS)
-def test_norms_beyond_the_paper_go_where_their_formulas_go(game: str) -> None:
-    config = config_of(MORE_NORMS[game])
+@pytest.mark.parametrize("game", MORE_GAMES)
+def test_what_is_chosen_seldom_goes_where_its_formulas_go(game: str) -> None:
+    config = config_of(MORE_GAMES[game])
     check(compared(config, lambda state, batch: train_step(state, game_of(config), batch)))
 
 
 def test_the_games_show_all_that_can_be_asked_for() -> None:
     """A new loss, network, norm or regulariser is to be given its formula in the reference, and its place among the games."""
-    shown = {word for choices in [*AXES.values(), MORE_NORMS.values()] for choice in choices for word in choice}
-    for group in ("generator", "discriminator", "loss", "regularizer"):
+    shown = {word for choices in [*AXES.values(), MORE_GAMES.values()] for choice in choices for word in choice}
+    for group in ("generator", "discriminator", "loss", "regularizer", "augment"):
         for path in (CONFIGS / group).glob("*.yaml"):
             assert f"{group}={path.stem}" in shown or path.stem in ("dcgan_small",), path  # dcgan with another width
-        named = {compose([*ASIDE, word]).model_dump()[group]["name"] for word in shown if word.startswith(f"{group}=")}
+        named = {composed(*ASIDE, word).model_dump()[group]["name"] for word in shown if word.startswith(f"{group}=")}
         assert named == set(registry.names(group))
     for role, options in (("generator", GeneratorNetwork), ("discriminator", DiscriminatorNetwork)):
         for norm in get_args(options.model_fields["normalization"].annotation):
@@ -185,13 +201,17 @@ def test_micro_batches_go_where_the_textbook_goes_on_the_mean_of_their_losses(ga
 TINIEST = ["discriminator=cnn", "discriminator.widths=[4,6,4]", "generator=cnn_small", "generator.widths=[8,4]"]
 
 
-@pytest.mark.parametrize("regularizer", [word for (word,) in AXES["regularizer"]])
-@pytest.mark.parametrize("loss", AXES["loss"], ids=" ".join)
-def test_micro_batches_are_one_batch_where_images_do_not_see_each_other(loss: list[str], regularizer: str) -> None:
+SPLIT = [*AXES["loss"][:-2], ["loss=relativistic_pair", "d_steps=1"], *AXES["regularizer"]]
+"""Without relativistic_average, which is refused; differences of logits give the last bias of D no gradient but rounding, which Adam enlarges."""
+
+
+@pytest.mark.parametrize("choice", SPLIT, ids=" ".join)
+def test_micro_batches_are_one_batch_where_images_do_not_see_each_other(choice: list[str]) -> None:
     """G has its running statistics here. Each statistic, u, v, and the gradients in the moments agree; so do the weights, as far as Adam
     does not make 1e-9 of a gradient that is nothing but rounding."""
-    norms = ["discriminator.normalization=none"] if "spectral" in regularizer else ["generator.normalization=spectral"]
-    config, left = config_of([*TINIEST, *loss, regularizer, *norms]), []
+    unbounded = choice == ["regularizer=spectral_regularization"]
+    norms = ["discriminator.normalization=none"] if unbounded else ["generator.normalization=spectral"]
+    config, left = config_of([*TINIEST, *choice, *norms]), []
     for n in (1, 2):
         state = state_of(config, torch.float64)
         state.G.eval()
@@ -263,7 +283,7 @@ def test_two_ranks_are_one_rank_on_the_batches_of_both(name: str, two_ranks: Ran
 def check_one_batch(ran: Ranks, name: str) -> None:
     """With synchronised batch norm: each loss, penalty and mean logit of each step, and u, v, running statistics, moments, and weights.
 
-    Where a gradient is nothing but rounding, that of a bias before batch norm say, Adam makes 1e-9 of it.
+    Where a gradient is nothing but rounding, that of a bias before a norm say, Adam makes a hundredth of a step of it.
     """
     config = ran.configs[name]
     given = [[apart(inputs(config, i, rank=rank), config.accumulate) for rank in range(ran.n)] for i in range(reference_step.STEPS)]
@@ -272,7 +292,9 @@ def check_one_batch(ran: Ranks, name: str) -> None:
     first, *others = ran.ends(name)
     for other in others:
         torch.testing.assert_close(first, other, rtol=0, atol=0)
-    torch.testing.assert_close(first, expected, rtol=1e-7, atol=1e-7)
+    for key in ("said", "D_", "G_"):
+        torch.testing.assert_close(first[key], expected[key], rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(first, expected, rtol=1e-7, atol=2e-5)
 
 
 def test_three_ranks_are_one_rank_on_the_batches_of_all(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from conftest import TINY
-from sngan import Config, UserError, build, compose
+from conftest import TINY, composed
+from sngan import Config, UserError, build
 from sngan.__main__ import main
 from sngan.data.images import ImageSpec
 from sngan.generators.generator import Generator
@@ -44,7 +44,7 @@ def trained(
 ) -> tuple[TrainState, Tensor]:
     """The state after so many steps from one seed, and their statistics [steps, statistics]."""
     torch._dynamo.reset()
-    config = compose([*TINY, *overrides])
+    config = composed(*TINY, *overrides)
     state, train = engine_of(kind, config, device, dtype)
     stats = []
     for step in range(steps):
@@ -113,7 +113,7 @@ def test_compiled_networks_train_the_same_step_in_float32() -> None:
 def test_both_networks_run_compiled_code_and_no_other() -> None:
     """The four forwards of a step with one discriminator update: G's fakes, D in its update, G and D in that of G."""
     torch._dynamo.reset()
-    config = compose(TINY)
+    config = composed(*TINY)
     _, train = engine_of("compile", config)
     train(inputs(config, 0, CPU, torch.float32))
     compiled = graphs()
@@ -158,7 +158,7 @@ class LinearD(torch.nn.Linear):
 
 def small_engine(n: int) -> tuple[engine.Engine, Inputs]:
     """An engine that compiles networks of one layer, and the inputs of a step of n images, and twice as many latents of G."""
-    config = compose([*TINY, f"batch={n}", f"g_batch={2 * n}"])
+    config = composed(*TINY, f"batch={n}", f"g_batch={2 * n}")
     state = initial_state(config, Normalized(Linear()), Normalized(LinearD(3, 1)), CPU)
     data = inputs(config, 0, CPU, torch.float32)
     train = engine.build("compile", state, Game(build("loss", config.loss), None, None, 0.9))
@@ -264,9 +264,7 @@ def test_auto_says_what_it_chose_and_why(capsys: pytest.CaptureFixture[str]) -> 
 @needs_a_compiler
 def test_auto_compiles_where_it_pays_on_a_cpu(tiny: Callable[..., Config]) -> None:
     resnets = ["generator=resnet", "discriminator=resnet", "discriminator.widths=[8]", "discriminator.downsample=[true]"]
-    assert (
-        choose(compose([*[o for o in TINY if not o.startswith("discriminator")], *resnets, "steps=50000"]), CPU).kind == "compile"
-    )
+    assert choose(composed(*[o for o in TINY if not o.startswith("discriminator")], *resnets, "steps=50000"), CPU).kind == "compile"
     assert choose(tiny("steps=50000"), CPU) == ("eager", "on a CPU only the ResNets are faster compiled")
 
 
@@ -338,7 +336,7 @@ def test_fused_kernels_of_a_gpu_train_the_same_twenty_steps(kind: Kind) -> None:
 def warmed_up(kind: Kind) -> tuple[engine.Engine, list[Inputs]]:
     """An engine on the GPU that has trained for five steps, and the inputs of three more."""
     torch._dynamo.reset()
-    config = compose(TINY)
+    config = composed(*TINY)
     _, train = engine_of(kind, config, GPU)
     steps = [inputs(config, step, GPU, torch.float32) for step in range(8)]
     for step in steps[:5]:
@@ -398,7 +396,7 @@ def test_a_run_that_is_resumed_on_a_gpu_is_the_uninterrupted_one(kind: Kind) -> 
 
 @needs_a_gpu
 def test_a_step_that_does_not_fit_is_not_said_to_be_uncapturable() -> None:
-    config = compose(TINY)
+    config = composed(*TINY)
     _, train = engine_of("graph", config, GPU)
     for step in range(engine.WARMUP_STEPS):
         train(inputs(config, step, GPU, torch.float32))
@@ -406,6 +404,6 @@ def test_a_step_that_does_not_fit_is_not_said_to_be_uncapturable() -> None:
     try:
         torch.cuda.set_per_process_memory_fraction(taken)
         with pytest.raises(UserError, match="the GPU's memory does not hold this step"):
-            train(inputs(compose([*TINY, "batch=4096"]), 9, GPU, torch.float32))
+            train(inputs(composed(*TINY, "batch=4096"), 9, GPU, torch.float32))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

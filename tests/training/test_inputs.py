@@ -25,14 +25,14 @@ CONDITIONAL = [
 SIZES = ["batch=8", "g_batch=6", "d_steps=3"]
 
 
-def stream(tiny: Tiny, *overrides: str) -> InputStream:
+def stream(tiny: Tiny, *overrides: str, real_for_G: bool = False) -> InputStream:
     config = tiny(*SIZES, *overrides)
     source = build("data", config.data)
     spec = game_spec(source.spec, conditional=config.conditional)
     batches = Batches(
         source.load("train"), spec, batch=config.batch, d_steps=config.d_steps, seed=config.seed, data=config.data, device=CPU
     )
-    return InputStream(config, build_networks(config, spec)[0].network, batches, CPU)
+    return InputStream(config, build_networks(config, spec)[0].network, batches, CPU, real_for_G=real_for_G)
 
 
 def test_a_step_is_given_numbers_for_each_update(tiny: Tiny) -> None:
@@ -45,6 +45,15 @@ def test_a_step_is_given_numbers_for_each_update(tiny: Tiny) -> None:
 def test_an_unconditional_game_has_no_labels(tiny: Tiny) -> None:
     given = stream(tiny)(0)
     assert given.y_real is given.y_D is given.y_G is None
+
+
+def test_G_is_given_the_last_real_images_of_the_step_where_its_loss_sees_them(tiny: Tiny) -> None:
+    without, given = stream(tiny, *CONDITIONAL)(4), stream(tiny, *CONDITIONAL, real_for_G=True)(4)
+    assert without.x_real_G is without.y_real_G is None
+    assert torch.equal(given.x_real_G, given.x_real[2, 2:])
+    assert torch.equal(given.y_real_G, given.y_real[2, 2:])
+    for name, value in without._asdict().items():
+        assert value is None or torch.equal(value, getattr(given, name)), name
 
 
 def test_no_latent_is_given_twice(tiny: Tiny) -> None:

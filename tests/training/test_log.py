@@ -117,3 +117,20 @@ def test_what_is_logged_is_on_the_board_too(tmp_path: Path) -> None:
     (line,) = read_lines(tmp_path / "metrics.jsonl")
     assert abs(line.pop("time") - time.time()) < 60
     assert line == record
+
+
+def test_the_newest_grid_has_one_name_all_along(tmp_path: Path) -> None:
+    def latest() -> bytes:
+        return (tmp_path / "samples/latest.png").read_bytes()
+
+    log = RunLog(tmp_path, step=0, steps=5, images_per_step=1)
+    assert not log.latest.exists()
+    for step in (0, 3):
+        log.image(step, torch.full((3, 4, 4), 50 * step, dtype=torch.uint8))
+        assert latest() == log.picture(step).read_bytes()
+    log.close()
+    RunLog(tmp_path, step=2, steps=5, images_per_step=1).close()  # what came after step 2 is made again
+    assert latest() == log.picture(0).read_bytes()
+    log.picture(0).unlink()
+    RunLog(tmp_path, step=2, steps=5, images_per_step=1).close()
+    assert not log.latest.exists()

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from conftest import TINY
-from sngan import Config, build, compose, optimizer
+from conftest import TINY, composed
+from sngan import Config, build, optimizer
 from sngan.data.images import ImageSpec
 from sngan.layers import spectral_norm
 from sngan.networks import build_networks
@@ -52,6 +52,19 @@ GAMES: dict[str, list[str]] = {
     "resnet": RESNET,
     "resnet_penalty": [*RESNET, "constraint=wgan_gp"],
     "projection": [*RESNET, "conditional=true", "generator.normalization=spectral"],
+    "relativistic_lecam": [*CNN, "conditional=true", "loss=relativistic_average", "regularizer=lecam"],
+    "concat_r1_r2": [*DCGAN, "conditional=true", "discriminator.labels=concat", "loss=relativistic_pair", "regularizer=r1_r2"],
+    "biggan_auxiliary": [
+        *RESNET,
+        "generator=biggan",
+        "discriminator=biggan",
+        "generator.attention=16",
+        "discriminator.attention=16",
+        "conditional=true",
+        "discriminator.labels=auxiliary",
+        "g_orthogonal=1e-3",
+        "regularizer=r1",
+    ],
     "projection_penalty": [*RESNET, "conditional=true", "discriminator.normalization=layer", "regularizer=gradient_penalty"],
 }
 
@@ -72,10 +85,16 @@ def start(name: str) -> tuple[TrainState, Game, Inputs]:
 
 @functools.cache
 def _start(name: str) -> tuple[TrainState, Game, Inputs]:
-    config = compose(GAMES[name])
+    config = composed(*GAMES[name])
     n_classes = 10 if config.conditional else 0
     state = initial_state(config, *build_networks(config, ImageSpec(32, 3, n_classes)), torch.device("cpu"))
-    game = Game(build("loss", config.loss), build("regularizer", config.regularizer), config.weight_clip, config.ema.decay)
+    game = Game(
+        build("loss", config.loss),
+        build("regularizer", config.regularizer),
+        config.weight_clip,
+        config.ema.decay,
+        g_orthogonal=config.g_orthogonal,
+    )
     return state, game, inputs(config, n_classes)
 
 
@@ -85,7 +104,7 @@ def inputs(config: Config, n_classes: int) -> Inputs:
     if not n_classes:
         return Inputs(x_real, None, z_D, None, epsilon, z_G, None)
     y_real, y_D, y_G = (torch.randint(n_classes, shape) for shape in ((d, n), (d, n), (m,)))
-    return Inputs(x_real, y_real, z_D, y_D, epsilon, z_G, y_G)
+    return Inputs(x_real, y_real, z_D, y_D, epsilon, z_G, y_G, x_real.flatten(0, 1)[-m:], y_real.flatten()[-m:])
 
 
 # Lists of tensors that meet in one kernel

@@ -66,7 +66,7 @@ def test_a_grid_is_of_the_averaged_generator_at_latents_of_the_seed_and_labels_i
     train(config)
     G = load_generator(open_checkpoint(Path("run/checkpoints/step-00000006")))
     G, _ = prepared(G, config, "ema")
-    made = torch.cat(list(samples(G, latents(100, G.z_dim, seed=4), balanced_labels(100, 10), rounding="inverse")))
+    made = torch.cat(list(samples(G, latents(100, G.z_dim, seed=4), balanced_labels(100, 10).sort().values, rounding="inverse")))
     expected = grid(made, columns=10)
     shown = torch.frombuffer(bytearray(Image.open("run/samples/step-00000006.png").tobytes()), dtype=torch.uint8)
     apart = (shown.view(*expected.shape[1:], 3).permute(2, 0, 1).int() - expected.int()).abs()
@@ -76,7 +76,7 @@ def test_a_grid_is_of_the_averaged_generator_at_latents_of_the_seed_and_labels_i
 
 def test_grids_show_the_same_latents_all_along(tiny: Tiny) -> None:
     train(tiny(*UNSCORED, "optimizer.lr=1e-30"))  # nothing moves
-    first, *later = [path.read_bytes() for path in sorted(Path("run/samples").iterdir())]
+    first, *later = [path.read_bytes() for path in sorted(Path("run/samples").glob("step-*.png"))]
     assert len(later) == 2
     assert all(picture == first for picture in later)
 
@@ -103,3 +103,19 @@ def test_scores_during_training_are_of_the_averaged_generator(tiny: Tiny) -> Non
     distances = [line["scores"]["fd_32_shapes-train_small_resnet"] for line in read_lines(Path("run/metrics.jsonl"))]
     assert len(distances) > 3
     assert distances == pytest.approx([distances[0]] * len(distances), rel=0.05)
+
+
+def test_what_a_run_prints_fits_a_terminal_and_names_the_newest_samples(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = "runs/shapes/default/seed0"
+    train(tiny(f"run_dir={folder}", "steps=4", "sample_every=3", "evaluate_every=3"))
+    said, warned = capsys.readouterr()
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not warned
+    assert f"newest samples: {folder}/samples/latest.png" in lines
+    assert f"  samples      {folder}/samples/latest.png" in lines
+    scored = [line.split(":")[0] for line in lines if "fd_" in line]
+    assert scored[:2] == ["step 3", "step 4"], "step 0 is not scored, the last step in any case"
+    assert scored[-1] == "16 real test images"
+    assert [label.startswith("last") for label in scored].count(True) == 1
+    assert Path(folder, "samples/latest.png").read_bytes() == Path(folder, "samples/step-00000004.png").read_bytes()

@@ -3,16 +3,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sngan.config import Optimizer
+from sngan.config import Optimizer, OwnOptimizer
 from sngan.precision import precision
 from sngan.training.schedule import learning_rate, set_learning_rate
 
-LINEAR = Optimizer(lr=2e-4, betas=(0.0, 0.9), decay="linear")
+SHARED = OwnOptimizer(lr=None, betas=None)
+LINEAR = Optimizer(lr=2e-4, betas=(0.0, 0.9), decay="linear", decay_from=0, g=SHARED, d=SHARED)
 
 
 def test_linear_decay_falls_from_lr_at_the_first_step_to_0_after_the_last() -> None:
     rates = [learning_rate(step, 4, LINEAR) for step in range(5)]
     assert rates == pytest.approx([2e-4, 1.5e-4, 1e-4, 0.5e-4, 0.0])
+
+
+def test_the_decay_may_begin_later() -> None:
+    late = LINEAR.model_copy(update={"decay_from": 2})
+    assert [learning_rate(step, 4, late) for step in range(5)] == pytest.approx([2e-4, 2e-4, 2e-4, 1e-4, 0.0])
+    assert {learning_rate(step, 2, late) for step in range(3)} == {2e-4}
 
 
 def test_no_decay_is_constant() -> None:

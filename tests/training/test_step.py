@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sngan import Config, build, compose
+from conftest import composed
+from sngan import Config, build
 from sngan.data.images import ImageSpec
 from sngan.layers import spectral_norm
 from sngan.layers.normalized import Normalized
 from sngan.networks import build_networks
 from sngan.optimizer import trained
-from sngan.regularizers.regularizer import Batch
+from sngan.regularizers.regularizer import Batch, Logits
 from sngan.state import TrainState, initial_state
 from sngan.training.step import Game, Inputs, train_step, update_average, update_discriminator, update_generator
 
@@ -45,7 +46,7 @@ def batch(state: TrainState) -> Batch:
     data = inputs()
     with torch.no_grad():
         x_fake = copy.deepcopy(state.G)(data.z_D[0].to(next(state.G.parameters()).dtype))
-    return Batch(data.x_real[0].to(x_fake), None, x_fake, data.epsilon[0].to(x_fake))
+    return Batch(data.x_real[0].to(x_fake), None, x_fake, None, data.epsilon[0].to(x_fake))
 
 
 def weights(network: torch.nn.Module) -> dict[str, Tensor]:
@@ -58,7 +59,7 @@ def moved(before: dict[str, Tensor], network: torch.nn.Module) -> list[str]:
 
 def test_discriminator_update_moves_every_weight_of_d_and_none_of_g(state: TrainState, game: Game) -> None:
     G, D = weights(state.G), weights(state.D)
-    update_discriminator(state, game, batch(state), None)
+    update_discriminator(state, game, batch(state))
     assert moved(G, state.G) == []
     # a bias before the hinge gets -1 from the real and +1 from the fake, which cancel at the start
     assert {name for name in D if name.endswith("weight")} <= set(moved(D, state.D))
@@ -98,7 +99,7 @@ def test_one_forward_for_real_and_fake_equals_two(state: TrainState, game: Game)
     state.D.double()
     state.G.double()
     seen = batch(state)
-    stats = update_discriminator(state, game, seen, None)
+    stats = update_discriminator(state, game, seen)
     normalized = other.normalize(update=True)
     expected = game.loss.discriminator(other(seen.x_real, weights=normalized), other(seen.x_fake, weights=normalized))
     torch.testing.assert_close(stats["D_loss"], expected.detach(), rtol=1e-10, atol=1e-12)
@@ -135,7 +136,9 @@ def textbook_step(
         loss = game.loss.discriminator(real_logits, fake_logits)
         values = {"D_loss": loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
         if game.regularizer:
-            values["penalty"] = game.regularizer(D, normalized, Batch(data.x_real[i], y_real, x_fake, data.epsilon[i]))
+            values["penalty"] = game.regularizer(
+                D, normalized, Batch(data.x_real[i], y_real, x_fake, y_fake, data.epsilon[i]), Logits(real_logits, fake_logits)
+            )
         D_optimizer.zero_grad()
         (loss + values.get("penalty", 0.0)).backward()
         D_optimizer.step()
@@ -310,7 +313,7 @@ def test_batch_norm_in_d_sees_real_and_generated_images_apart(tiny: Callable[...
     with torch.no_grad():
         expected = game.loss.discriminator(state.D(seen.x_real), state.D(seen.x_fake))
         mixed = game.loss.discriminator(*state.D(torch.cat([seen.x_real, seen.x_fake])).split(4))
-    stats = update_discriminator(state, game, seen, None)
+    stats = update_discriminator(state, game, seen)
     torch.testing.assert_close(stats["D_loss"], expected)
     assert not torch.isclose(expected, mixed, rtol=1e-4)
 
@@ -319,7 +322,7 @@ def test_clipping_binds_every_parameter_after_the_update(tiny: Callable[..., Con
     state, game = of(tiny, "discriminator.normalization=none", "weight_clip=0.01")
     G = weights(state.G)
     assert max(p.abs().max() for p in state.D.parameters()) > 0.01
-    update_discriminator(state, game, batch(state), None)
+    update_discriminator(state, game, batch(state))
     # float32 has no 0.01; the limit is its nearest neighbour
     assert max(p.abs().max() for p in state.D.parameters()) == torch.tensor(0.01)
     assert moved(G, state.G) == []
@@ -342,10 +345,11 @@ def test_a_penalty_adds_its_gradient_to_that_of_the_loss(tiny: Callable[..., Con
     D, optimizer = plain_copy(state.D, state.D_optimizer)
     for _ in range(3):
         seen = batch(state)
-        stats = update_discriminator(state, game, seen, None)
+        stats = update_discriminator(state, game, seen)
         normalized = D.normalize(update=True)
-        loss = game.loss.discriminator(D(seen.x_real, weights=normalized), D(seen.x_fake, weights=normalized))
-        penalty = game.regularizer(D, normalized, seen)
+        logits = Logits(D(seen.x_real, weights=normalized), D(seen.x_fake, weights=normalized))
+        loss = game.loss.discriminator(logits.real, logits.fake)
+        penalty = game.regularizer(D, normalized, seen, logits)
         torch.testing.assert_close(stats["penalty"], penalty.detach())
         optimizer.zero_grad()
         (loss + penalty).backward()
@@ -414,13 +418,13 @@ def test_spectral_norm_of_the_resnet_is_20_kernels_an_update(monkeypatch: pytest
     monkeypatch.setattr(spectral_norm, "LAYER_BY_LAYER_ON", frozenset())
     counts = {}
     for normalization in ("spectral", "none"):
-        config = compose(["experiment=cifar10_resnet", f"discriminator.normalization={normalization}"])
+        config = composed("experiment=cifar10_resnet", f"discriminator.normalization={normalization}")
         state = initial_state(config, *build_networks(config, SPEC), CPU)
         game = Game(build("loss", config.loss), None, None, ema_decay=0.9)
-        seen = Batch(torch.rand(2, 3, 32, 32), None, torch.rand(2, 3, 32, 32), torch.rand(2))
-        update_discriminator(state, game, seen, None)  # moves constants to their device, once
+        seen = Batch(torch.rand(2, 3, 32, 32), None, torch.rand(2, 3, 32, 32), None, torch.rand(2))
+        update_discriminator(state, game, seen)  # moves constants to their device, once
         with CountKernels() as count:
-            update_discriminator(state, game, seen, None)
+            update_discriminator(state, game, seen)
         counts[normalization] = count.n
     assert counts["none"] > 50
     assert 15 <= counts["spectral"] - counts["none"] <= 20
