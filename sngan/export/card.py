@@ -64,7 +64,7 @@ def card(request: Export, checkpoint: Checkpoint, G: TrainedGenerator, how: Form
     config, values = checkpoint.config(), public(checkpoint.config())
     y_numpy, y_torch = (f', "y": np.arange(16) % {G.n_classes}', f", torch.arange(16) % {G.n_classes}") if G.n_classes else ("", "")
     facts = {
-        "data": f"{config.data.name}, {G.spec.channels} x {G.spec.resolution} px, {G.n_classes or 'no'} classes used",
+        "data": f"{config.data.name}, {G.spec.channels} x {G.spec.size} px, {G.n_classes or 'no'} classes used",
         "step": f"{checkpoint.step} of {config.steps}",
         "seed": config.seed,
         "weights": f"{request.weights}, batch norm: {G.batch_norm}",
@@ -93,7 +93,7 @@ def card(request: Export, checkpoint: Checkpoint, G: TrainedGenerator, how: Form
 
 
 def _signature(request: Export, G: TrainedGenerator) -> str:
-    size = f"[N, {G.spec.channels}, {G.spec.resolution}, {G.spec.resolution}]"
+    size = str(["N", *G.spec.shape]).replace("'", "")
     latents = f"It maps latents z float32 [N, {G.z_dim}] ~ N(0, I)"
     labels = f" and labels y int64 [N] in 0..{G.n_classes - 1}" if G.n_classes else ""
     levels = f"uint8 {size} in 0..255, rounded by {FORMULAS[G.rounding]}" if request.uint8 else f"float32 {size} in [-1, 1]"

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -93,6 +94,8 @@ class Checkpoint:
         path = self.path / name
         if name in self.whole:
             return path
+        if name not in self.sha256:
+            raise UserError(f"checkpoint {self.path} holds no {name}, as what was imported from other projects may")
         try:
             open_regular(path).close()
             whole = sha256_of(path) == self.sha256.get(name)
@@ -111,9 +114,9 @@ class Checkpoint:
     def config(self) -> Config:
         """The run's config; `UserError` if this version cannot read it, or it asks for more than any machine has."""
         config = parse(Config, earlier.config(read_object(self.file("config.json")) or {}), build_check=False)
-        if config.g_batch * self.spec.channels * self.spec.resolution**2 > MOST_VALUES:
+        if config.g_batch * math.prod(self.spec.shape) > MOST_VALUES:
             raise UserError(
-                f"checkpoint {self.path}: g_batch={config.g_batch} images of {self.spec.channels} x {self.spec.resolution} px do not fit "
+                f"checkpoint {self.path}: g_batch={config.g_batch} images of {self.spec.channels} x {self.spec.size} px do not fit "
                 "in a memory; it is damaged or not made by sngan"
             )
         return config

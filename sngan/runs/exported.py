@@ -22,6 +22,7 @@ from sngan.keys import flat
 from sngan.processes import open_regular
 from sngan.provenance import sha256_of, versions
 from sngan.registry import build
+from sngan.runs import earlier
 from sngan.runs.checkpoint import GENERATORS, Checkpoint, Image, save_tensors
 from sngan.runs.tensors import check_size, load_tensors
 
@@ -100,6 +101,7 @@ def load(folder: Path) -> tuple[Generator, Exported]:
         raise UserError(
             f"{folder / CONFIG} has format {values.get('format')}, this version reads {FORMAT}; use the version that wrote it"
         )
+    values["generator"] = earlier.component("generator", values.get("generator"))
     exported = parse(Exported, values, build_check=False)
     try:
         open_regular(path, follow=True).close()

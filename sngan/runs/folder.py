@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sngan.config import FREE, Config
+from sngan.data.images import ImageSpec, Source
 from sngan.errors import DamagedError, UserError
 from sngan.files import lock, read_object, refuse_link, write_json
 from sngan.runs import earlier
@@ -43,6 +44,7 @@ class RunFolder:
         self.config = config
         self._created: list[Path] = []
         self._begun = False
+        self._listing: str | None = None
         guard = self.path / ".lock"
         try:
             self._created = [path for path in (guard, self.path, *self.path.parents) if not path.exists()]
@@ -65,6 +67,30 @@ class RunFolder:
             self.close()
             raise
 
+    def check_data(self, source: Source, spec: ImageSpec) -> None:
+        """Raises `UserError` if the run would go on with other images, classes or sizes than it began with; `resume=force` lets the first pass."""
+        self._listing = source.listing
+        if self.checkpoint is None:
+            return
+        before = self.checkpoint.spec
+        if before != spec:
+            raise UserError(
+                f"run_dir={self.path} holds a run on images of {_said(before)}, and data={self.config.data.name} now has {_said(spec)};\n"
+                "give the data as they were (data.channels, data.resolution and data.renumber=false say how they are read), or another run_dir=DIR"
+            )
+        known = next((session["data"] for session in reversed(read_sessions(self.path / "run.json")) if "data" in session), None)
+        unlike = "has other pictures or classes than when the run began" if known and known != source.listing else None
+        unlike = (
+            unlike
+            if known
+            else source.unlike_earlier and f"was read by an earlier version of sngan; this one {source.unlike_earlier}"
+        )
+        if unlike and self.config.resume != "force":
+            raise UserError(
+                f"run_dir={self.path} holds a run whose data={self.config.data.name} {unlike}\n"
+                "give the folder as it was, or another run_dir=DIR, or go on with what is there by resume=force"
+            )
+
     def check_space(self, checkpoint_size: int) -> None:
         """Raises `UserError` unless the disk has room for the checkpoints that stay at a time, of so many bytes each."""
         keep, saved = self.config.keep, len(steps_saved(self.checkpoints))
@@ -83,6 +109,8 @@ class RunFolder:
         A session also holds its config where it is another one than that of the session before.
         """
         self._begun = True
+        if self._listing is not None:
+            session = {**session, "data": self._listing}
         set_aside(self.checkpoints, session["from_step"])
         config = self.config.model_dump(mode="json")
         self._sessions = read_sessions(self.path / "run.json")
@@ -162,6 +190,10 @@ class RunFolder:
         if before is None and self.checkpoint is not None:
             before = read_object(self.checkpoint.file("config.json"))
         return before
+
+
+def _said(spec: ImageSpec) -> str:
+    return f"{spec.channels} x {spec.size} px" + (f" in {spec.n_classes} classes" if spec.n_classes else "")
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "", *, free: set[str] = FREE) -> list[str]:

@@ -75,6 +75,8 @@ class Session(Read):
     from_step: Annotated[int, Field(ge=0, lt=MOST_STEPS)] = 0
     config: dict[str, Any] | None = None
     seconds: float | None = None
+    rollbacks: list[int] = []
+    """The steps to which it has gone back, because a loss was not finite."""
 
 
 class Sessions(Read):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pickle
 import pickletools
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -55,6 +55,61 @@ def load_tensors(network: nn.Module, path: Path) -> None:
             f"{path}: {broken} holds NaN or infinity, so nothing that this network makes means anything; take another checkpoint"
         )
     network.load_state_dict(tensors)
+
+
+class Fitted(NamedTuple):
+    """What became of a file's tensors in a network that may be another one."""
+
+    names: list[str]
+    """The network's tensors that were filled."""
+    left: list[str]
+    """The layers that were not, a line each, with the reason."""
+    lacks_vectors: bool
+    """Whether a weight was filled whose u and v were not."""
+
+
+@torch.no_grad()
+def load_fitting(network: nn.Module, path: Path, *, but: Collection[str] = ()) -> Fitted:
+    """Copies the layers of a safetensors file that fit into the network's own of the same names, in place; the others, and those named in `but`,
+    stay as they are.
+
+    A layer fits if the parameters that both have are of the same shape and type. Raises `UserError` for a file that cannot be read, and for
+    values that are NaN or infinite.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    own = {name: tensor for name, tensor in network.state_dict().items() if name not in but}
+    parameters = dict(network.named_parameters())
+    names: list[str] = []
+    reasons: dict[str, str] = {}
+    try:
+        open_regular(path).close()
+        with safe_open(path, "pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, it is no dict
+            for name in parameters.keys() & found.keys():
+                if found[name] != tuple(own[name].shape):
+                    layer, _, last = name.rpartition(".")
+                    reasons[layer] = f"{last} has shape {list(found[name])} there and {list(own[name].shape)} here"
+            for name, tensor in own.items():
+                if name in found and found[name] == tuple(tensor.shape) and name.rpartition(".")[0] not in reasons:
+                    value = file.get_tensor(name)
+                    if not value.isfinite().all():
+                        raise UserError(f"{path}: {name} holds NaN or infinity; take another checkpoint")
+                    tensor.copy_(value)
+                    names.append(name)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read: {said(error)}") from None
+    for name in parameters.keys() - found.keys():
+        layer, _, last = name.rpartition(".")
+        reasons.setdefault(layer, f"{last} is not there")
+    lines = [f"{layer[:100] or 'network'} stays as initialised: {reason}" for layer, reason in sorted(reasons.items())]
+    ours = {name.rpartition(".")[0] for name in own}
+    beyond = sorted({layer for name in found if (layer := name.rpartition(".")[0]) not in ours and name not in but})
+    lines += [f"{layer[:100]} is there and has no place here" for layer in beyond]
+    lacks = any(
+        name in names and f"{name.rpartition('.')[0]}.{vector}" in own.keys() - set(names) for name in parameters for vector in "uv"
+    )
+    return Fitted([name for name in names if name in parameters], lines, lacks)
 
 
 def _unfit(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from sngan.data.images import as_rgb
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -79,5 +81,5 @@ def draw(sheet: Sheet) -> Image:
 def _magnified(image: Tensor, zoom: int) -> Any:
     from PIL import Image
 
-    pixels = image.permute(1, 2, 0).repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)  # [H', W', C]
-    return Image.fromarray(pixels.expand(-1, -1, 3).numpy())
+    pixels = as_rgb(image).permute(1, 2, 0).repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)  # [H', W', C]
+    return Image.fromarray(pixels.numpy())

@@ -19,7 +19,7 @@ class Pictures(Tensor):
     def _repr_png_(self) -> bytes | None:
         images = self.as_subclass(Tensor)
         images = images[None] if images.dim() == 3 else images
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3, 4) or 0 in images.shape:
             return None  # what was computed from images is a tensor like any other
         content = io.BytesIO()
         draw(Sheet(images[:MOST_SHOWN], near_square(min(len(images), MOST_SHOWN)))).save(content, "PNG")

@@ -7,9 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from sngan import Config, UserError, train
+from conftest import composed
+from sngan import Config, UserError, build, train
+from sngan.data.images import game_spec
+from sngan.files import read_json, write_json
 from sngan.runs.folder import RunFolder
+from sngan.runs.records import read_sessions
 from sngan.training import engine
 
 Tiny = Callable[..., Config]
@@ -75,3 +80,68 @@ def test_scores_of_another_kind_may_be_asked_for_of_the_same_run(tiny: Tiny) -> 
         ["keep.last=9"],
     ):
         RunFolder(tiny("run_dir=run", *words)).close()
+
+
+SMALLEST = [
+    "run_dir=run", "protocol=none", "protocol@quick=none", "steps=2", "batch=2", "g_batch=2", "generator.widths=[4,4]", "discriminator=cnn",
+    "discriminator.widths=[4,4]", "data.resolution=8", "log_every=0", "sample_every=0", "save_every=1", "ema.recalibrate=0", "device=cpu",
+    "engine=eager",
+]  # fmt: skip
+
+
+def of_folder(*overrides: str) -> Config:
+    return composed(*SMALLEST, "data=image_folder", "data.path=pictures", *overrides)
+
+
+def draw(*names: str, colour: str = "red") -> None:
+    for name in names:
+        path = Path("pictures", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), colour).save(path)
+
+
+def go_on(*overrides: str) -> None:
+    """What a training checks before it goes on."""
+    config = of_folder(*overrides)
+    source = build("data", config.data)
+    with RunFolder(config) as run:
+        run.check_data(source, game_spec(source.spec, conditional=False))
+
+
+def test_a_run_goes_on_with_the_pictures_and_classes_that_it_began_with_alone() -> None:
+    draw("a/1.png", "a/2.png", "b/3.png")
+    train(of_folder())
+    go_on()
+    draw("b/4.png")
+    other = r"(?s)data=image_folder has other pictures or classes than when the run began\n.*resume=force"
+    with pytest.raises(UserError, match=other):
+        go_on()
+    go_on("resume=force")
+    Path("pictures/b/4.png").unlink()
+    Path("pictures/b").rename("pictures/c")
+    with pytest.raises(UserError, match=other):
+        go_on()
+    Path("pictures/c").rename("pictures/b")
+    Image.new("L", (8, 8)).save("pictures/a/1.png")
+    go_on()
+    for name in ("a/2.png", "b/3.png"):
+        Image.new("L", (8, 8)).save(Path("pictures", name))
+    with pytest.raises(UserError, match=r"images of 3 x 8 px, and data=image_folder now has 1 x 8 px;\n.*data\.channels"):
+        go_on()
+
+
+def test_a_run_of_an_earlier_version_goes_on_where_its_pictures_and_classes_are_those_of_now() -> None:
+    draw("2/1.png", "10/1.png")
+    train(of_folder())
+    sessions = read_sessions(Path("run/run.json"))
+    write_json(Path("run/run.json"), {"sessions": [{k: v for k, v in s.items() if k != "data"} for s in sessions]}, sealed=True)
+    values = read_json(Path("run/config.json"))
+    for key in ("channels", "fit", "range"):
+        del values["data"][key]
+    write_json(Path("run/config.json"), values)
+    with pytest.raises(
+        UserError, match=r"(?s)an earlier version .*numbers the classes 2, 10, …, and then 10, 2, …\n.*resume=force"
+    ):
+        go_on()
+    Path("pictures/10").rename("pictures/3")
+    go_on()

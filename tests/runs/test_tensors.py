@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import TINY
-from sngan import UserError, compose
+from conftest import TINY, composed
+from sngan import UserError
 from sngan.data.images import ImageSpec
 from sngan.files import read_json, write_json
 from sngan.networks import build_networks
@@ -29,13 +29,13 @@ SPEC = ImageSpec(32, 3, 0)
 @pytest.fixture(scope="module")
 def state() -> TrainState:
     """For tests that do not change it."""
-    config = compose(TINY)
+    config = composed(*TINY)
     return initial_state(config, *build_networks(config, SPEC), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
 def saved(state: TrainState, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(state, compose(TINY), SPEC, tmp_path_factory.mktemp("run"))
+    return save(state, composed(*TINY), SPEC, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture

@@ -17,7 +17,11 @@ from sngan.sampling.sampling import at_once, latents, samples
 
 
 def generator(resolution: int, *widths: int, n_classes: int = 0) -> Generator:
-    network: Generator = build("generator", Component(name="resnet", widths=widths, z_dim=128), ImageSpec(resolution, 3, n_classes))
+    network: Generator = build(
+        "generator",
+        Component(name="resnet", widths=widths, z_dim=128, upsampling="nearest", attention=None),
+        ImageSpec(resolution, 3, n_classes),
+    )
     return network.eval()
 
 

@@ -96,7 +96,7 @@ class Perfect(nn.Module):
 def test_a_perfect_generator_scores_as_the_images_do(dequantize: bool, others: list[str], tiny: Callable[..., Config]) -> None:
     pixels = torch.randint(0, 256, (300, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     np.savez("images.npz", images=pixels.permute(0, 2, 3, 1).numpy())
-    source = Npz(path=Path("images.npz"), train_images=None, train_labels=None, test_images=None, test_labels=None)
+    source = Npz.at(Path("images.npz"))
     config = tiny(f"data.dequantize={str(dequantize).lower()}", "protocol.n=300", "protocol.metrics=[fid]")
     images = source.load("train")
     assert isinstance(images, TensorImages)

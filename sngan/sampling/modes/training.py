@@ -77,6 +77,6 @@ class Training(Film):
 
     def _images(self, ask: Ask, path: Path) -> Tensor:
         if self.source == "samples":
-            return ungrid(path, ask.checkpoint.spec.resolution)
+            return ungrid(path, ask.checkpoint.spec)
         G = ask.generator(open_checkpoint(path))
         return torch.cat(list(samples(G, ask.latents(G), ask.y(ask.n_latents), rounding=ask.rounding)))
