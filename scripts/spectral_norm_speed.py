@@ -3,8 +3,9 @@
     python scripts/spectral_norm_speed.py --out scripts/results/spectral_norm_speed.json
 
 An update is what the norm does in a training step: each weight is used in one forward, or in two as in a GAN's discriminator, a gradient
-comes back to each use, and the weights change. The networks themselves are not run, because they cost the same with every form. One process;
-an update of each form in turn, so that all meet the same moments of the machine; the median of the rounds' ratios counts.
+comes back to each use, and the weights change. It is measured alone, where a small difference shows, and in a training step: the whole
+network's forward and backward pass. One process; an update of each form in turn, so that all meet the same moments of the machine; the median
+of the rounds' ratios of CPU time counts.
 """
 
 from __future__ import annotations
@@ -115,6 +116,21 @@ def update_of(network: nn.Module, shape: tuple[int, ...], forwards: int) -> Call
     return update
 
 
+def step_of(network: nn.Module, shape: tuple[int, ...]) -> Callable[[], None]:
+    """A training step of the network with its normalised weights: forward, backward, and the weights change."""
+    x = torch.randn(shape)
+    parameters = list(network.parameters())
+
+    def step() -> None:
+        network(x).square().mean().backward()
+        with torch.no_grad():
+            torch._foreach_mul_(parameters, 1.0)
+        for p in parameters:
+            p.grad = None
+
+    return step
+
+
 def operations_batched(plain: nn.Module, shape: tuple[int, ...], forwards: int) -> int | None:
     """Operations of ours in the form that runs on a GPU, where each is a kernel: all matrices iterate as a few batches."""
     usual = normalized_weight.LAYER_BY_LAYER_ON
@@ -141,7 +157,8 @@ def main() -> None:
     options = parser.parse_args()
     record = {
         **head(
-            "spectral_norm_speed.py", "the norm alone in an update of the weights, with its gradient; updates of all forms in turn"
+            "spectral_norm_speed.py",
+            "the norm alone in an update, with its gradient, and in a training step; CPU time, all forms in turn",
         ),
         "rounds": options.rounds,
         "threads": torch.get_num_threads(),
@@ -152,30 +169,38 @@ def main() -> None:
         write_json(options.out, record)
 
 
+def compared(updates: dict[str, Callable[[], None]], rounds: int) -> dict[str, dict[str, float]]:
+    """Median milliseconds of CPU time of each, after one round of warming up, and the median of their ratios to ours."""
+    times: dict[str, list[float]] = {form: [] for form in updates}
+    for i in range(rounds + 1):
+        for form, update in updates.items():
+            start = time.process_time()
+            update()
+            if i:
+                times[form].append(1000 * (time.process_time() - start))
+    return {
+        "ms": {form: round(statistics.median(values), 2) for form, values in times.items()},
+        "times_ours": {
+            form: round(statistics.median(b / a for a, b in zip(times["ours"], values, strict=True)), 2)
+            for form, values in times.items()
+        },
+    }
+
+
 def measured(name: str, rounds: int) -> dict[str, Any]:
-    """For one and two forwards: median milliseconds of an update, torch's time over ours in the median round, and operations."""
+    """For one and two forwards: an update's CPU time, each form's over ours, and operations; the same times for a training step."""
     make, shape = SHAPES[name]
     torch.manual_seed(0)
     plain = make()
     found: dict[str, Any] = {"weights": len(weights(plain)), "numbers": sum(p.numel() for p in plain.parameters() if p.dim() > 1)}
     for forwards in (1, 2):
         updates = {form: update_of(norm(copy.deepcopy(plain)), shape, forwards) for form, norm in FORMS.items()}
-        times: dict[str, list[float]] = {form: [] for form in FORMS}
-        for i in range(rounds + 1):
-            for form, update in updates.items():
-                start = time.perf_counter()
-                update()
-                if i:
-                    times[form].append(1000 * (time.perf_counter() - start))
         found[f"forwards={forwards}"] = {
-            "ms": {form: round(statistics.median(values), 2) for form, values in times.items()},
-            "times_ours": {
-                form: round(statistics.median(b / a for a, b in zip(times["ours"], values, strict=True)), 2)
-                for form, values in times.items()
-            },
+            **compared(updates, rounds),
             "operations_batched": operations_batched(plain, shape, forwards),
             "operations": {form: kernel_calls(update, torch.device("cpu"), compiled=False) for form, update in updates.items()},
         }
+    found["step"] = compared({form: step_of(norm(copy.deepcopy(plain)), shape) for form, norm in FORMS.items()}, rounds)
     print(name, found, flush=True)
     return found
 

@@ -12,20 +12,18 @@ from typing import Any
 from tqdm import tqdm
 
 from sngan import devices
-from sngan.benchmark.measures import fewer, flops, kernel_calls, norm_seconds, peak_flops, peak_memory, seconds
+from sngan.benchmark.measures import fewer, flops, in_turn, kernel_calls, norm_seconds, peak_flops, peak_memory, seconds
 from sngan.benchmark.request import Benchmark
 from sngan.benchmark.variants import Contender, Variant, ladder
 from sngan.data.images import Source, game_spec
 from sngan.errors import UserError, nearest
+from sngan.losses.loss import Loss
 from sngan.provenance import versions
 from sngan.registry import build
 from sngan.training.combinations import check_combination
 from sngan.training.engine import WARMUP_STEPS
 
 Record = dict[str, Any]
-
-SHORTEST_S = 0.3
-"""The shortest timing; it takes as many steps in a row as that needs."""
 
 
 def benchmark(request: Benchmark) -> Iterator[Record]:
@@ -62,15 +60,11 @@ def benchmark(request: Benchmark) -> Iterator[Record]:
             known.append(_once(contender))
             contenders.append(contender)
             bar.update()
-        times: list[list[float]] = [[] for _ in contenders]
-        in_a_row = max(1, round(SHORTEST_S / seconds(contenders[-1].step, device)))
-        for _ in range(request.rounds):
-            for contender, measured in zip(contenders, times, strict=True):
-                bar.set_description(f"timing {contender.variant.name}")
-                measured.append(seconds(contender.step, device, times=in_a_row))
-                bar.update()
+        times = in_turn(
+            {contender.variant.name: contender.step for contender in contenders}, device, rounds=request.rounds, bar=bar
+        )
         peaks = {kind: peak_flops(kind, device) for kind in {variant.precision for variant in variants}}
-        medians = [statistics.median(measured) for measured in times]
+        medians = [statistics.median(measured) for measured in times.values()]
         textbook = medians[0] if variants[0].name == "textbook" else None
         for contender, facts, median in zip(contenders, known, medians, strict=True):
             yield _record(request, contender, facts, median, textbook, peaks[contender.variant.precision])
@@ -86,10 +80,19 @@ def _check(request: Benchmark) -> None:
         )
     if request.accumulate > 1:
         raise UserError("the benchmark's textbook loop takes each batch as a whole; use accumulate=1")
-    if request.regularizer.name != "none" or request.weight_clip:
+    if not isinstance(build("loss", request.loss), Loss):
         raise UserError(
-            "the benchmark's textbook loop has neither regularizer nor weight_clip; use regularizer=none weight_clip=null"
+            f"the benchmark's textbook loop shows G no real images, which loss={request.loss.name} needs; use loss=hinge"
         )
+    if request.regularizer.name != "none" or request.weight_clip or request.g_orthogonal:
+        raise UserError(
+            "the benchmark's textbook loop has no regularizer, weight_clip or g_orthogonal; use regularizer=none weight_clip=null "
+            "g_orthogonal=null"
+        )
+    if request.augment.name != "none":
+        raise UserError("the benchmark's textbook loop shows D images as they are; use augment=none")
+    if request.conditional and D.options.get("labels") == "auxiliary":
+        raise UserError("the benchmark's textbook loop has no auxiliary classifier; use discriminator.labels=projection or concat")
 
 
 def _chosen(request: Benchmark, variants: list[Variant]) -> list[Variant]:

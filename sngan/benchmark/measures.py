@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,15 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
 from sngan.layers.normalized import Normalized
 from sngan.layers.weights import LAYERS
 from sngan.precision import precision
 from sngan.training.step import Inputs
+
+SHORTEST_S = 0.3
+"""The shortest timing; it takes as many steps in a row as that needs."""
 
 SLOW_S = 0.5
 """A large product that takes longer is timed once: bfloat16 on a CPU without instructions for it takes seconds."""
@@ -31,6 +35,20 @@ def seconds(task: Callable[[], object], device: torch.device, *, times: int = 1)
         task()
     wait(device)
     return (time.perf_counter() - start) / times
+
+
+def in_turn(
+    tasks: Mapping[str, Callable[[], object]], device: torch.device, *, rounds: int, bar: tqdm[NoReturn]
+) -> dict[str, list[float]]:
+    """Seconds per call of each task, once a round; in a round each has its turn, so that what slows the machine slows all. All are warm."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    in_a_row = max(1, round(SHORTEST_S / seconds(list(tasks.values())[-1], device)))
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            bar.set_description(f"timing {name}")
+            times[name].append(seconds(task, device, times=in_a_row))
+            bar.update()
+    return times
 
 
 def wait(device: torch.device) -> None:
@@ -60,7 +78,7 @@ def flops(step: Callable[[Inputs], object], inputs: Inputs) -> float:
 
 def fewer(inputs: Inputs, n: int, m: int) -> Inputs:
     """Inputs of the same kind with n images for each discriminator update and m latents for the generator update."""
-    x_real, y_real, z_D, y_D, epsilon, z_G, y_G = inputs
+    x_real, y_real, z_D, y_D, epsilon, z_G, y_G, *_ = inputs
 
     def of_D(t: Tensor | None) -> Any:
         return None if t is None else t[:, :1].expand(-1, n, *t.shape[2:]).contiguous()

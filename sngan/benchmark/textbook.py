@@ -13,6 +13,7 @@ from sngan.config import Config
 from sngan.data.images import Images
 from sngan.generators.generator import Generator
 from sngan.layers.weights import LAYERS
+from sngan.losses.loss import Loss
 from sngan.regularizers.regularizer import Batch
 from sngan.state import TrainState
 from sngan.training.engine import Stats
@@ -49,8 +50,8 @@ class TextbookStep:
                     x_fake = state.G(inputs.z_D[i], y_fake, weights=G_weights)
             else:
                 x_fake = together[i]
-            batch = Batch(inputs.x_real[i], _at(inputs.y_real, i), x_fake, inputs.epsilon[i])
-            stats["D_loss"] = self._update_discriminator(batch, y_fake)
+            batch = Batch(inputs.x_real[i], _at(inputs.y_real, i), x_fake, y_fake, inputs.epsilon[i])
+            stats["D_loss"] = self._update_discriminator(batch)
         if self.frozen:
             stats["G_loss"] = update_generator(state, self.game, G_weights, inputs.z_G, inputs.y_G)
         else:
@@ -58,13 +59,14 @@ class TextbookStep:
         update_average(state, self.game.ema_decay)
         return stats
 
-    def _update_discriminator(self, batch: Batch, y_fake: Tensor | None) -> Tensor:
+    def _update_discriminator(self, batch: Batch) -> Tensor:
         D, optimizer = self.state.D, self.state.D_optimizer
         weights = shared_weights(D, update=True)
         if self.one_forward:
-            real_logits, fake_logits = judge(D, weights, batch, y_fake)
+            real_logits, fake_logits, _ = judge(D, weights, batch)
         else:
-            real_logits, fake_logits = D(batch.x_real, batch.y_real, weights=weights), D(batch.x_fake, y_fake, weights=weights)
+            real_logits = D(batch.x_real, batch.y_real, weights=weights)
+            fake_logits = D(batch.x_fake, batch.y_fake, weights=weights)
         D_loss = self.game.loss.discriminator(real_logits, fake_logits)
         optimizer.zero_grad()
         D_loss.backward()
@@ -73,6 +75,7 @@ class TextbookStep:
 
     def _update_generator(self, G_weights: dict[str, Tensor] | None, z: Tensor, y: Tensor | None) -> Tensor:
         state, optimizer = self.state, self.state.G_optimizer
+        assert isinstance(self.game.loss, Loss), "refused before"
         D_weights = shared_weights(state.D, update=False)
         G_loss = self.game.loss.generator(state.D(state.G(z, y, weights=G_weights), y, weights=D_weights))
         optimizer.zero_grad()

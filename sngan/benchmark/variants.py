@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -43,8 +44,13 @@ class Variant:
 
 
 def ladder(device: torch.device) -> list[Variant]:
-    """The variants that make sense on the device, usually the slowest first."""
-    on_gpu = device.type == "cuda"
+    """The variants that make sense on the device, usually the slowest first.
+
+    Each has what those before it have, except that bfloat16 is first tried without compiled networks.
+    """
+    on_gpu, compiles = device.type == "cuda", not engine.why_not("compile", device)
+    compiled_graph, plain = "compiled_graph" if compiles else "graph", "graph" if on_gpu else "eager"
+    uncompiled = ", not compiled" if compiles else ""
     rungs: list[tuple[bool, dict[str, object]]] = [
         (True, {"name": "norm_once", "adds": "W / sigma once for each version of the weights", "norm_once": True}),
         (True, {"name": "one_forward", "adds": "real and generated images through D together", "one_forward": True}),
@@ -54,18 +60,35 @@ def ladder(device: torch.device) -> list[Variant]:
         (True, {"name": "fused_adam", "adds": "fused Adam", "fused_adam": True}),
         (True, {"name": "resampling", "adds": "convolution and resampling as one operation", "fused_resampling": True}),
         (device.type in TOGETHER_ON, {"name": "grouped_fakes", "adds": "all fakes of a step from one forward", "grouped": True}),
-        (not engine.why_not("compile", device), {"name": "compile", "adds": "compiled networks", "engine": "compile"}),
-        (on_gpu, {"name": "graph", "adds": "the whole step as one CUDA graph", "engine": "compiled_graph"}),
+        (compiles, {"name": "compile", "adds": "compiled networks", "engine": "compile"}),
+        (on_gpu, {"name": "graph", "adds": "the whole step as one CUDA graph", "engine": compiled_graph}),
         (on_gpu, {"name": "tf32", "adds": "TensorFloat-32 in convolutions", "precision": "tf32"}),
-        (True, {"name": "bf16", "adds": "bfloat16 in convolutions and matrix products", "precision": "bf16"}),
+        (
+            True,
+            {
+                "name": "bf16",
+                "adds": f"bfloat16 in convolutions and matrix products{uncompiled}",
+                "precision": "bf16",
+                "engine": plain,
+            },
+        ),
+        (
+            compiles,
+            {"name": "bf16_compile", "adds": "bfloat16 and compiled networks", "engine": compiled_graph if on_gpu else "compile"},
+        ),
     ]
     variants = [Variant()]
     for runs_here, changes in rungs:
         if runs_here:
-            if changes.get("engine") == "compiled_graph" and variants[-1].engine == "eager":
-                changes["engine"] = "graph"
             variants.append(replace(variants[-1], **changes))  # type: ignore[arg-type]
     return variants
+
+
+def recommended(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The fastest engine for each precision that was timed, of the records of a whole ladder: compiled only where that pays."""
+    as_trained = records[max(i for i, r in enumerate(records) if (r["engine"], r["precision"]) == ("eager", "fp32")) :]
+    slowest_first = sorted(as_trained, key=lambda r: -float(r["seconds"]))
+    return {r["precision"]: r["engine"] for r in slowest_first}
 
 
 class Contender:
@@ -128,7 +151,7 @@ def _state(variant: Variant, config: Config, spec: ImageSpec, device: torch.devi
         for network in (state.G, state.D, state.G_ema):
             network.to(memory_format=torch.contiguous_format)
     if not variant.fused_adam:
-        options = {"lr": config.optimizer.lr, "betas": config.optimizer.betas}
-        state.G_optimizer = torch.optim.Adam(trained(state.G), **options)  # type: ignore[arg-type]
-        state.D_optimizer = torch.optim.Adam(trained(state.D), **options)  # type: ignore[arg-type]
+        of_G, of_D = config.optimizer.of("g"), config.optimizer.of("d")
+        state.G_optimizer = torch.optim.Adam(trained(state.G), lr=of_G.lr, betas=of_G.betas)
+        state.D_optimizer = torch.optim.Adam(trained(state.D), lr=of_D.lr, betas=of_D.betas)
     return state

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from conftest import TINY
+from sngan import compose
 from sngan.__main__ import main
-from sngan.benchmark.variants import Variant, ladder
+from sngan.benchmark.variants import Variant, ladder, recommended
+from sngan.cli.hydra_app import configs
 from sngan.training import engine
 
 SMALL = [*TINY[:-1], "device=cpu", "rounds=2", "data.workers=0"]
@@ -59,17 +61,46 @@ def test_a_table_says_how_it_was_measured(capsys: pytest.CaptureFixture[str]) ->
     assert "batch 8, g_batch 8, d_steps 1" in out
 
 
+def test_every_row_of_table_2_is_timed_beside_a_step_without_a_constraint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", *SMALL[:-2], "rounds=1", "data.workers=0", "variants=constraints", "out=record.json"]) == 0
+    record = json.loads(Path("record.json").read_text())
+    found = {variant["name"]: variant for variant in record["variants"]}
+    assert list(found) == ["none", *sorted(path.stem for path in (configs() / "constraint").glob("*.yaml"))]
+    assert found["none"]["ratios"] == [1.0, 1.0]
+    for name, variant in found.items():
+        assert 0 < variant["ratios"][0] <= variant["ratio"] <= variant["ratios"][1]
+        if name != "none":
+            config = compose([f"constraint={name}"])
+            assert (variant["normalization"], variant["regularizer"], variant["weight_clip"], variant["loss"]) == (
+                config.discriminator.normalization, config.regularizer.name, config.weight_clip, config.loss.name,
+            )  # fmt: skip
+    assert found["wgan_gp"]["ratio"] > found["weight_clipping"]["ratio"], "a second derivative costs more than a clip"
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1 : len(found) + 1]] == list(found)
+    assert "batch 8, g_batch 8, d_steps 1" in lines[-2]
+
+
 @pytest.mark.skipif(engine.why_not("compile", CPU) is not None, reason="needs a C++ compiler")
 def test_compiled_variants_are_timed_too(capsys: pytest.CaptureFixture[str]) -> None:
     torch._dynamo.reset()
-    found = records(capsys, "variants=[resampling,compile,bf16]")
+    found = records(capsys, "variants=[resampling,compile,bf16,bf16_compile]")
     assert [(record["engine"], record["precision"]) for record in found] == [
         ("eager", "fp32"),
         ("compile", "fp32"),
+        ("eager", "bf16"),
         ("compile", "bf16"),
     ]
     assert found[1]["flops"] == found[0]["flops"]
     assert found[1]["kernels"] is None
+
+
+def test_compiled_networks_are_recommended_only_where_they_pay() -> None:
+    def record(seconds: float, engine: str, precision: str = "fp32") -> dict[str, object]:
+        return {"seconds": seconds, "engine": engine, "precision": precision}
+
+    ladder = [record(0.5, "eager"), record(2.0, "eager"), record(3.0, "compile"), record(1.2, "eager", "bf16")]
+    assert recommended(ladder) == {"fp32": "eager", "bf16": "eager"}, "the first is another loop, which is not to be had"
+    assert recommended([*ladder, record(1.1, "compile", "bf16")]) == {"fp32": "eager", "bf16": "compile"}
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
@@ -91,10 +122,12 @@ def test_a_variant_has_all_that_those_before_it_have(kind: str, monkeypatch: pyt
     [
         (["variants=[warp_drive]"], "variants=warp_drive: no variant of this device has this name"),
         (["discriminator.normalization=none"], "textbook loop has the paper's spectral norm"),
-        (["regularizer=r1"], "neither regularizer nor weight_clip"),
+        (["regularizer=r1"], "no regularizer, weight_clip or g_orthogonal"),
         (["rounds=0"], "rounds=0"),
         (["batch=65"], "batch=65: the textbook's loader needs as many images, and there are 64"),
         (["out=nowhere/record.json"], "out=nowhere/record.json: there is no folder nowhere"),
+        (["variants=constraints", "constraint=wgan_gp"], "constraint=wgan_gp: variants=constraints times every row"),
+        (["variants=constraints", "discriminator.normalization=none"], "which sets discriminator.normalization; leave it out"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_timed(
