@@ -1,6 +1,6 @@
 """Three training steps of every kind of game there is, beside those of a reference, and a record of how the updates agree.
 
-    python scripts/directions.py                   # the whole product of choices, an hour or two on one core
+    python scripts/directions.py                   # the whole product of choices, a day on one core
     python scripts/directions.py --seconds 600     # as many as fit; the games are in an order of chance, always the same one
     python scripts/directions.py --only 17         # one game, by its number
 
@@ -24,10 +24,10 @@ from record_head import head
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from composer import Composer  # noqa: E402
 from reference_step import ASIDE, AXES, compared, every_game, flat, game_of  # noqa: E402
 
-from sngan import Config, compose  # noqa: E402
-from sngan.config import parse  # noqa: E402
+from sngan import Config  # noqa: E402
 from sngan.files import read_json, write_json  # noqa: E402
 from sngan.training.combinations import check_combination  # noqa: E402
 from sngan.training.step import train_step  # noqa: E402
@@ -50,12 +50,14 @@ def main() -> int:
     torch.set_num_threads(1)
     games = list(enumerate(every_game()))
     random.Random(0).shuffle(games)
-    composer = Composer()
+    composer = Composer(ASIDE, (choice for choices in AXES.values() for choice in choices))
     if args.only is not None:
         choices = dict(games)[args.only]
         print("\n".join([" ".join(flat(choices)), *map(str, directions(composer(choices)))]))
         return 0
-    record = read_json(args.out) or {"played": 0, "cosine": 1.0, "ratio": 0.0, "error": 0.0, "failed": [], "again": [], "still": []}
+    record = read_json(args.out)
+    if not record or record["games"] != len(games):  # of other choices: begun anew
+        record = {"played": 0, "cosine": 1.0, "ratio": 0.0, "error": 0.0, "failed": [], "again": [], "still": []}
     until = time.monotonic() + args.seconds
     for place in range(record["played"], len(games)):
         number, choices = games[place]
@@ -103,31 +105,6 @@ def about(n: int) -> dict[str, Any]:
         ),
         "games": n,
     }
-
-
-class Composer:
-    """Configs of games, put together from what Hydra composes of each choice alone, a hundred times as fast."""
-
-    def __init__(self) -> None:
-        self._base = compose(ASIDE).model_dump(mode="json")
-        self._changes = {tuple(choice): self._change(choice) for choices in AXES.values() for choice in choices}
-
-    def __call__(self, choices: Sequence[Sequence[str]]) -> Config:
-        values = {**self._base}
-        for choice in choices:
-            for key, change in self._changes[tuple(choice)].items():
-                partial = isinstance(change, dict) and "name" not in change
-                values[key] = {**values[key], **change} if partial else change
-        return parse(Config, values, build_check=False)
-
-    def _change(self, choice: Sequence[str]) -> dict[str, Any]:
-        """What a choice changes: a whole component, or some keys of a network."""
-        composed = compose([*ASIDE, *choice]).model_dump(mode="json")
-        change = {key: value for key, value in composed.items() if value != self._base[key] and key != "run_dir"}
-        for network in ("generator", "discriminator"):
-            if network in change and not any(word.startswith(f"{network}=") for word in choice):
-                change[network] = {key: value for key, value in change[network].items() if value != self._base[network].get(key)}
-        return change
 
 
 if __name__ == "__main__":

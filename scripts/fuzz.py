@@ -40,13 +40,16 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 import sngan
+from sngan.cache import Tensors, remembered
 from sngan.cli.hydra_app import readable_errors
 from sngan.config import Config, parse
-from sngan.data.image_folder import Pictures
+from sngan.data.decoding import FORMATS, Form
+from sngan.data.image_folder import ImageFolder, Pictures
+from sngan.data.images import ImageSpec
 from sngan.data.npz import Npz
 from sngan.errors import UserError
-from sngan.evaluation.cache import remembered
 from sngan.evaluation.extractors import small_resnet
+from sngan.evaluation.reference import is_fit
 from sngan.files import read_json, write_json
 from sngan.processes import cache_folder
 from sngan.provenance import commit, versions
@@ -228,21 +231,34 @@ def state() -> bytes:
     return content.getvalue()
 
 
-def arrays() -> bytes:
-    content = io.BytesIO()
-    np.savez(content, images=np.arange(192, dtype=np.uint8).reshape(4, 4, 4, 3), labels=np.arange(4))
-    return content.getvalue()
+def arrays() -> list[bytes]:
+    """Archives with labels as numbers and as text, and a single array."""
+    images, contents = np.arange(192, dtype=np.uint8).reshape(4, 4, 4, 3), [io.BytesIO() for _ in range(3)]
+    np.savez(contents[0], images=images, labels=np.arange(4))
+    np.savez(contents[1], x_train=(images / 255).transpose(0, 3, 1, 2), y_train=np.array(["b", "a", "b", "c"]))
+    np.save(contents[2], images.astype(np.uint16) * 16)
+    return [content.getvalue() for content in contents]
 
 
 def pictures() -> list[bytes]:
     """One of each format that is read."""
     image = Image.fromarray(np.arange(16 * 16 * 3, dtype=np.int64).reshape(16, 16, 3).astype(np.uint8))
     contents = []
-    for kind in ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"):
+    for kind in FORMATS:
         content = io.BytesIO()
         image.save(content, kind)
         contents.append(content.getvalue())
-    return contents
+    deep = io.BytesIO()
+    Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16) * 257).save(deep, "PNG")
+    return [*contents, deep.getvalue()]
+
+
+def zipped() -> bytes:
+    """Pictures and their labels, in the layout of StyleGAN's data sets."""
+    found = {f"0/{i}.png": picture for i, picture in enumerate(pictures()[-3:])}
+    return archive(
+        found | {"dataset.json": json.dumps({"labels": [[name, i] for i, name in enumerate(found)]}).encode()}, zipfile.ZIP_STORED
+    )
 
 
 WORDS = [
@@ -272,10 +288,11 @@ def kinds() -> dict[str, Kind]:
     return {
         "JSON lines": Kind(34_000, changed_bytes([written(each) for each in lines]) | changed_json(lines).map(written), read_lines),
         "configs": Kind(14_000, changed_json(configs()), read_config),
-        "npz": Kind(17_500, changed_bytes([arrays()]) | changed_member(arrays()), read_arrays),
+        "npz": Kind(17_500, changed_bytes(arrays()) | changed_member(arrays()[0]) | changed_member(arrays()[1]), read_arrays),
         "safetensors": Kind(12_000, changed_bytes([weights]) | changed_header(weights), read_weights),
         "state.pt": Kind(8_000, changed_bytes([state()]) | changed_member(state()), read_state),
         "pictures": Kind(12_000, changed_bytes(pictures()), read_pictures),
+        "zip": Kind(4_000, changed_bytes([zipped()]) | changed_member(zipped()), read_zip),
         "runs": Kind(2_000, changed_json([run]), read_folder),
         "overrides": Kind(500, TEXT, compose),
     }
@@ -323,9 +340,17 @@ AGAIN = parse(Config, BEFORE | {"run_dir": "run", "resume": "force"})
 
 def read_arrays(content: bytes) -> None:
     with mistakes():
-        source = Npz(path=at("a.npz", content), train_images=None, train_labels=None, test_images=None, test_labels=None)
+        source = Npz.at(at("a.npz", content))
         images = source.load("train")
         assert len(images) == source.count("train")
+
+
+def read_zip(content: bytes) -> None:
+    form = {"resolution": 8, "channels": "auto", "fit": "crop", "range": None}
+    with mistakes():
+        source = ImageFolder(path=at("a.zip", content), test_path=None, on_error="stop", cache=False, **form)
+        images = source.load("train")
+        assert images[0][0].shape == source.spec.shape
 
 
 def read_weights(content: bytes) -> None:
@@ -335,11 +360,14 @@ def read_weights(content: bytes) -> None:
     with mistakes():
         small_resnet.read(path)
     made = {"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
-    remembered("fuzz", {}, {"weight": 2, "bias": 1}, lambda: made)
-    for kept in cache_folder().iterdir():
-        kept.write_bytes(content)
-    found = remembered("fuzz", {}, {"weight": 2, "bias": 1}, lambda: made)
-    assert {name: tensor.dim() for name, tensor in found.items()} == {"weight": 2, "bias": 1}
+
+    def kept() -> Tensors:
+        return remembered("fuzz", {}, lambda: made, fits=lambda found: is_fit(found, {"weight": 2, "bias": 1}))
+
+    kept()
+    for file in cache_folder().iterdir():
+        file.write_bytes(content)
+    assert all(torch.equal(found, made[name]) for name, found in kept().items())
 
 
 def read_state(content: bytes) -> None:
@@ -350,10 +378,10 @@ def read_state(content: bytes) -> None:
 def read_pictures(content: bytes) -> None:
     path = at("a.png", content)
     with mistakes():
-        image, _ = Pictures(Path(), ["a.png"], [0], 8)[0]
-        assert image.shape == (3, 8, 8)
+        image, _ = Pictures(Path(), ["a.png"], [0], Form(8, 4, "pad"))[0]
+        assert image.shape == (4, 8, 8)
     with mistakes():
-        ungrid(path, 8)
+        ungrid(path, ImageSpec(8, 3, 0))
     from_file(path, small=True)
 
 
@@ -369,7 +397,7 @@ def read_folder(files: Any) -> None:
         csv_table([run], home)
         markdown([run], home, left_out=[])
         several_page([run, run], home, left_out=[])
-        one_page(run, home, made=Made(None, None, None, None, []), command=None)
+        one_page(run, home, made=Made(None, None, None, None, [], []), command=None)
     with mistakes(), RunFolder(AGAIN) as folder:
         folder.begin({"from_step": 4})
         RunLog(folder.path, step=4, steps=8, images_per_step=1, configs=folder.configs()).close()

@@ -119,13 +119,16 @@ def spectral_norm_speed(path: Path) -> str:
         ("ours, norm=map", "norm=map"),
     ):
         columns[title] = [f"{f['times_ours'][form]:.2f}x" for f in found]
+    steps = [shape["step"]["times_ours"] if n == 1 else None for _, shape, n in rows]
+    columns["step"] = [f"{s['parametrizations']:.2f}x, {s['hooks']:.2f}x" if s else "" for s in steps]
     columns["operations"] = [f["operations"]["ours"] for f in found]
     columns["as on a GPU"] = [f["operations_batched"] for f in found]
     columns["torch's"] = [f["operations"]["parametrizations"] for f in found]
     return (
         "The norm alone in an update of all weights, with its gradient, where one or two forwards see the weights: our time, how many times "
-        "as long the others take, and the number of operations, which are kernels on a GPU; medians of "
-        f"{record['rounds']} rounds in turn, float32, eager, {record['threads']} thread; {origin(record, path)}:\n\n{table(columns)}"
+        "as long the others take; the same of torch's two forms in a whole step, forward and backward; and the number of operations, which are "
+        f"kernels on a GPU. CPU time, medians of {record['rounds']} rounds in turn, "
+        f"float32, eager, {record['threads']} thread; {origin(record, path)}:\n\n{table(columns)}"
     )
 
 

@@ -87,20 +87,33 @@ class Records:
 def markdown(table: Table, records: Records) -> str:
     """A line for each row and variant: mean ± standard deviation of the last checkpoints over the seeds, and what is published in brackets.
 
-    Lines and columns without a number are left out.
+    Lines and columns without a number are left out. What is published stands alone while nothing is measured.
     """
     found = [(row, records.variants(row)) for row in table.rows]
     runs = [run for _, variants in found for of_variant in variants.values() for run in of_variant]
     names = _columns(table, runs)
-    lines = ["| | seeds | " + " | ".join(f"`{name}`" for name in names) + " |", "|---" * (len(names) + 2) + "|"]
+    lines = _measured_lines(found, names) if runs else _published_lines(table, names)
+    says = "Published, and not measured here yet." if lines else "Not measured here yet."
+    return "\n".join([*lines, *[""] * bool(lines), f"{_described(runs, records.path) if runs else says} {table.note}"])
+
+
+def _measured_lines(found: Sequence[tuple[Row, dict[str, list[Run]]]], names: Sequence[str]) -> list[str]:
+    lines = [_line("trained", ["seeds", *(f"`{name}`" for name in names)]), "|---" * (len(names) + 2) + "|"]
     for row, variants in found:
-        for changed, of_variant in (variants or {"": []}).items():
-            if of_variant or row.published.keys() & set(names):
-                label = f"{row.name} `{changed}`" if changed else row.name
-                cells = [_cell(of_variant, name, row.published.get(name)) for name in names]
-                lines.append(f"| {label} | {len(of_variant) or '–'} | " + " | ".join(cells) + " |")
-    said = [*lines, ""] if len(lines) > 2 else []
-    return "\n".join([*said, f"{_described(runs, records.path)} {table.note}"])
+        for changed, runs in (variants or {"": []}).items():
+            if runs or row.published.keys() & set(names):
+                cells = [_cell(runs, name, row.published.get(name)) for name in names]
+                lines.append(_line(f"{row.name} `{changed}`" if changed else row.name, [str(len(runs) or "–"), *cells]))
+    return lines
+
+
+def _published_lines(table: Table, names: Sequence[str]) -> list[str]:
+    rows = [_line(row.name, [row.published.get(name, "") for name in names]) for row in table.rows if row.published]
+    return rows and [_line("published", [f"`{name}`" for name in names]), "|---" * (len(names) + 1) + "|", *rows]
+
+
+def _line(label: str, cells: Sequence[str]) -> str:
+    return f"| {' | '.join([label, *cells])} |"
 
 
 def between(text: str, what: str) -> tuple[str, str]:
@@ -136,13 +149,11 @@ def _cell(runs: Sequence[Run], name: str, published: str | None) -> str:
 
 def _described(runs: Sequence[Run], path: Path) -> str:
     """How the numbers came about, and where more is to be found."""
-    if not runs:
-        return "Nothing is measured yet (–)."
     steps = "/".join(f"{n:,}" for n in sorted({run["steps"] for run in runs}))
     devices = ", ".join(sorted({run["device"] for run in runs}))
     path = path.resolve()
     link = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     return (
         f"The last checkpoint after {steps} steps on {devices}: mean ± standard deviation over the seeds. The best checkpoints, KID, "
-        f"precision, recall, and how each number was taken: [`{path.name}`]({link}). – is not measured yet."
+        f"precision, recall, and how each number was taken: [`{path.name}`]({link}). In brackets what is published; – is not measured yet."
     )

@@ -3,8 +3,8 @@
     python scripts/soak.py                   # 20,000 steps and a line of the log for each second one, some ten minutes on one core
 
 Memory is the resident set of the process, speed the steps a second of the lines of the log, both compared between the first and the last
-thousand steps after the first. The record also holds the bytes of each file, and how long a resumed run takes to its first step, with no lines
-and with all of them.
+thousand steps after the first. The record also holds the bytes of each file, how long a resumed run takes to its first step, with no lines
+and with all of them, and the processor time of a report of 1, 10 and 50 such runs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,7 @@ SHRUNK = [
     "data.n_train=64", "data.n_test=16", "ema.recalibrate=2", "log_every=2", "sample_every=500", "save_every=500", "evaluate_every=1000",
     "quick.n=32", "protocol=none", "device=cpu", "run_dir=run",
 ]  # fmt: skip
+REPORTED = (1, 10, 50)
 WINDOW = 1000
 """Steps whose speed and memory are compared."""
 
@@ -63,9 +66,10 @@ def main() -> int:
             "memory_mb": {f"to {step}": round(size / 1e6, 1) for step, size in at.items()},
             "bytes": sizes,
             "start_up_s": {"of a new run": round(first, 2), f"of a run with {len(lines)} log lines": round(resumed, 2)},
+            "report_cpu_s": {str(n): round(report(run, n), 2) for n in REPORTED},
         }
     write_json(args.out, record)
-    print(json.dumps({key: record[key] for key in ("steps_per_s", "memory_mb", "bytes", "start_up_s")}, indent=2))
+    print(json.dumps({key: record[key] for key in ("steps_per_s", "memory_mb", "bytes", "start_up_s", "report_cpu_s")}, indent=2))
     return 0
 
 
@@ -98,6 +102,19 @@ def train(run: Path, steps: int) -> list[tuple[int, int]]:
                 pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
                 sizes.append((step, pages * os.sysconf("SC_PAGE_SIZE")))
     return sizes
+
+
+def report(run: Path, n: int) -> float:
+    """Processor seconds of a report of n copies of a run, images left out."""
+    copies = run.parent / f"{n}_runs"
+    for i in range(n):
+        shutil.copytree(run, copies / f"seed{i}")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "sngan", "report", str(copies), f"out={copies}.html", "neighbours=0", "device=cpu"]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shutil.rmtree(copies)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ FEW = {"runs": 5, "overrides": 3}
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of what it passes over
-@pytest.mark.parametrize("name", ["JSON lines", "configs", "npz", "safetensors", "state.pt", "pictures", "runs", "overrides"])
+@pytest.mark.parametrize(
+    "name", ["JSON lines", "configs", "npz", "safetensors", "state.pt", "pictures", "zip", "runs", "overrides"]
+)
 def test_hostile_inputs_raise_user_errors_alone(name: str, tmp_path: Path) -> None:
     assert NAMES["fuzz"](NAMES["kinds"]()[name], FEW.get(name, 40), 2**32) is None  # a seed that the record has not
 

@@ -63,7 +63,9 @@ def test_the_pictures_that_are_written_are_a_labelled_data_set(tmp_path: Path, l
     from sngan.data.image_folder import ImageFolder
 
     large_work["write_pictures"](tmp_path, 25)
-    source = ImageFolder(path=tmp_path, test_path=None, resolution=32, on_error="stop")
+    source = ImageFolder(
+        path=tmp_path, test_path=None, resolution=32, channels=3, fit="crop", range=None, on_error="stop", cache=False
+    )
     assert (len(source.load("train")), source.spec.n_classes) == (25, 10)
 
 
