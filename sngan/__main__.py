@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 from sngan import __version__
 from sngan.cli.commands import COMMANDS
@@ -59,7 +60,7 @@ def _run(command: str, words: list[str]) -> int:
             from sngan.cli import help as manual
 
             return manual.main(command, words)
-        code: int = import_module(f"sngan.cli.{command}").main(words)
+        code: int = import_module(f"sngan.cli.{command}{'_' * iskeyword(command)}").main(words)
         return code
     except UserError as error:
         print(f"sngan: {error}", file=sys.stderr)

@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PlainSerializer,
     PlainValidator,
     PositiveFloat,
     PositiveInt,
@@ -33,9 +34,11 @@ MOST_SAMPLES = 1_000_000
 """All latents of a request are in memory at once: 0.5 GB of them."""
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Sign = Annotated[float, Field(gt=-1.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Batch = Annotated[int, Field(ge=2, le=65_536)]
-Resolution = Annotated[int, Field(gt=0, le=2048)]
+MOST_SIDE = 2048
 ZDim = Annotated[int, Field(gt=0, le=2048)]
 Width = Annotated[int, Field(gt=0, le=8192)]
 MOST_LAYERS = 32
@@ -52,7 +55,28 @@ def _scale(value: Any) -> float | Literal["learned"]:
     raise ValueError("input should be a number greater than 0, or learned")
 
 
+def _resolution(value: Any) -> int | tuple[int, int]:
+    height, width = value if isinstance(value, list | tuple) and len(value) == 2 else (value, value)
+    if all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= MOST_SIDE for side in (height, width)):
+        return height if height == width else (height, width)
+    raise ValueError(f"input should be the side of square images, or [height,width], in 1 to {MOST_SIDE} pixels")
+
+
+def sides(resolution: Resolution) -> tuple[int, int]:
+    """Height and width."""
+    return resolution if isinstance(resolution, tuple) else (resolution, resolution)
+
+
+def size_of(resolution: Resolution) -> str:
+    """For messages: the side, or height x width."""
+    height, width = sides(resolution)
+    return str(height) if height == width else f"{height} x {width}"
+
+
 # one message, where a union would give one for each of its members
+Resolution = Annotated[
+    int | tuple[int, int], PlainValidator(_resolution), PlainSerializer(lambda resolution: resolution, return_type=Any)
+]
 Scale = Annotated[float | Literal["learned"], PlainValidator(_scale)]
 
 
@@ -122,14 +146,35 @@ class Data(Component):
     workers: Annotated[int, Field(ge=0, le=256)]
     """Worker processes that decode streamed images; 0 decodes in the training process."""
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """Which images these are, for records: the name and the options, but for whether they are kept decoded."""
+        return {"name": self.name, **{key: value for key, value in self.options.items() if key != "cache"}}
+
+
+class OwnOptimizer(Section):
+    """What the Adam of one network has of its own; null: what both have."""
+
+    lr: PositiveFloat | None
+    betas: tuple[Fraction, Fraction] | None
+
 
 class Optimizer(Section):
-    """Adam, the same for G and D (paper Table 1)."""
+    """Adam, the same for G and D (paper Table 1) but for what they have of their own, such as two rates (TTUR, Heusel et al. 2017)."""
 
     lr: PositiveFloat
     betas: tuple[Fraction, Fraction]
     decay: Literal["none", "linear"]
-    """`linear`: the learning rate falls linearly from step 0 to 0 at the last step (author code)."""
+    """`linear`: the learning rate falls linearly to 0 at the last step (author code)."""
+    decay_from: NonNegativeInt
+    """The step at which the fall begins: 0 in the author code for CIFAR-10, a later one in Miyato & Koyama 2018."""
+    g: OwnOptimizer
+    d: OwnOptimizer
+
+    def of(self, network: Literal["g", "d"]) -> Optimizer:
+        """The one of G or of D: its `lr` and `betas` are those to use."""
+        own = self.g if network == "g" else self.d
+        return self.model_copy(update={key: value for key, value in own if value is not None})
 
 
 class EMA(Section):
@@ -172,7 +217,7 @@ class Protocol(Section):
     """The split of real images to compare with."""
     n_reference: Annotated[int, Field(ge=2)] | None
     """The number of real images, from the first on; null: all."""
-    metrics: Annotated[tuple[Literal["fid", "is", "kid", "precision_recall"], ...], Field(min_length=1)]
+    metrics: Annotated[tuple[Literal["fid", "is", "kid", "precision_recall", "recognised"], ...], Field(min_length=1)]
     splits: PositiveInt
     """Parts into which the samples of a draw are split for the Inception score."""
     n_precision_recall: Annotated[int, Field(ge=4)]
@@ -212,14 +257,25 @@ class Config(Section):
     loss: Component
     regularizer: Component
     """The penalty that is added to the loss of D."""
+    augment: Component
+    """The change of every image that D sees."""
     weight_clip: PositiveFloat | None
     """After each discriminator update, D's parameters are clipped to [-weight_clip, weight_clip] (Arjovsky et al. 2017)."""
+    g_orthogonal: PositiveFloat | None
+    """The weight of BigGAN's orthogonal regularisation in the loss of G."""
     data: Data
     optimizer: Optimizer
     ema: EMA
 
+    init: Path | None
+    """The run folder or checkpoint whose weights a new run begins with."""
+    init_networks: Annotated[tuple[Literal["G", "D"], ...], Field(min_length=1, max_length=2)]
+    freeze_d: Annotated[int, Field(ge=0, le=1000)]
+    """The blocks of D, from the image up, that keep the weights of `init` (FreezeD, Mo et al. 2020)."""
+
     device: Device
-    precision: Literal["fp32", "tf32", "bf16"]
+    precision: Literal["auto", "fp32", "tf32", "bf16"]
+    """auto: bf16 where it is faster and known to score alike, else fp32; the run folder's config holds which."""
     engine: Literal["auto", "eager", "compile", "graph", "compiled_graph"]
     """How a training step is run: as written, with compiled networks, as one CUDA graph, or as one graph of compiled networks."""
 
@@ -270,6 +326,7 @@ FREE = {
     "data.download",
     "data.resident_mb",
     "data.workers",
+    "data.cache",
 }
 """Keys that may change between the sessions of a run, because they do not change what is trained.
 

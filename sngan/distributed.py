@@ -167,6 +167,11 @@ def rows(tensor: Tensor) -> Tensor:
     return stack if world_size() == 1 else _Sum.apply(stack)
 
 
+def mean(tensor: Tensor) -> Tensor:
+    """The mean of the numbers of all ranks' tensors, which are of one size; differentiable as `rows`."""
+    return rows(tensor.mean()).mean() if world_size() > 1 else tensor.mean()
+
+
 def broadcast(module: nn.Module) -> None:
     """Gives every rank rank 0's parameters and buffers (u and v of spectral norm among them)."""
     if world_size() > 1:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sngan.augmentations.augmentation import Augmentation
 from sngan.config import Config
 from sngan.data.images import ImageSpec
 from sngan.generators.generator import Generator
 from sngan.layers.normalization import activation_norm, normalized
 from sngan.layers.normalized import Normalized
-from sngan.layers.spectral_norm import follow_sigma
 from sngan.registry import build
 from sngan.regularizers.regularizer import Regularizer
 
@@ -32,17 +32,20 @@ def build_generator(config: Config, spec: ImageSpec) -> Normalized[Generator]:
 
 
 def build_discriminator(config: Config, spec: ImageSpec) -> Normalized[nn.Module]:
-    """D for these images, with the buffers that the regulariser needs, and initial weights from torch's global generator."""
+    """D for these images, with the buffers that the regulariser and the augmentation need, and initial weights from torch's global generator."""
     norm = activation_norm(config.discriminator.normalization)
     network: nn.Module = build("discriminator", config.discriminator, spec, norm)
-    example = (torch.zeros(2, spec.channels, spec.resolution, spec.resolution), _labels(spec))
+    example = (torch.zeros(2, *spec.shape), _labels(spec))
     if config.discriminator.normalization in ("instance", "group"):  # a norm with a single value to normalise raises its error now
         with torch.no_grad():
             network(*example)
     D = normalized(network, config.discriminator, example, role="discriminator")
     regularizer: Regularizer | None = build("regularizer", config.regularizer)
-    if regularizer and regularizer.follows_sigma:
-        follow_sigma(D)
+    if regularizer:
+        regularizer.prepare(D)
+    augment: Augmentation | None = build("augment", config.augment, spec, config.batch)
+    if augment:
+        augment.prepare(D)
     return D
 
 

@@ -18,6 +18,7 @@ LABEL = 4
 SAMPLE = 5
 RECALIBRATE = 6
 INTERPOLATE = 7
+AUGMENT = 8
 
 
 def generator(device: torch.device | str, *key: int) -> torch.Generator:

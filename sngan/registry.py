@@ -25,6 +25,7 @@ PACKAGES = {
     "discriminator": "sngan.discriminators",
     "loss": "sngan.losses",
     "regularizer": "sngan.regularizers",
+    "augment": "sngan.augmentations",
     "data": "sngan.data",
     "extractor": "sngan.evaluation.extractors",
     "mode": "sngan.sampling.modes",

@@ -22,17 +22,18 @@ FLOORS = [
     {"api"},
     {"cli"},
     {"report"},
-    {"benchmark", "inspection", "export"},
+    {"benchmark", "inspection", "doctor", "export", "imports"},
     {"training"},
     {"evaluation"},
     {"sampling"},
     {"runs"},
     {"state", "networks"},
+    {"augmentations"},
     {"generators", "discriminators", "regularizers", "losses", "optimizer"},
     {"layers", "data"},
     {"config"},
     {"registry", "precision", "signals"},
-    {"distributed", "devices", "files"},
+    {"distributed", "devices", "files", "cache"},
     {"processes", "watch", "launch"},
     {"errors", "keys", "provenance", "randomness"},
 ]
@@ -58,6 +59,8 @@ ONLY_IN = {
     "onnx": "export/formats/onnx.py",
     "onnxruntime": "export/formats/onnx.py",
     "huggingface_hub": "runs/hub.py",
+    "lmdb": "data/lsun.py",
+    "datasets": "data/huggingface.py",
 }
 """Outside packages, and the only place that may know them."""
 
@@ -71,6 +74,8 @@ LAZY = {
     "optuna",
     "onnxruntime",
     "huggingface_hub",
+    "lmdb",
+    "datasets",
 }
 """Packages imported inside functions, so that the networks need torch alone."""
 

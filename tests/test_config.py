@@ -60,3 +60,9 @@ def test_options_of_components_are_checked_with_the_config(tiny: Tiny) -> None:
 def test_due_at_every_multiple_and_an_interval_of_0_never() -> None:
     assert [step for step in range(7) if due(step, 3)] == [0, 3, 6]
     assert not any(due(step, 0) for step in range(7))
+
+
+def test_a_network_has_the_rate_and_betas_of_both_but_for_its_own(tiny: Tiny) -> None:
+    optimizer = tiny("optimizer.lr=1e-3", "optimizer.d.lr=4e-3", "optimizer.g.betas=[0.5,0.9]").optimizer
+    assert [(one.lr, one.betas) for one in (optimizer.of("g"), optimizer.of("d"))] == [(1e-3, (0.5, 0.9)), (4e-3, (0.0, 0.9))]
+    assert {tiny("optimizer.lr=5e-3").optimizer.of(network).lr for network in ("g", "d")} == {5e-3}

@@ -91,7 +91,7 @@ def test_the_changelog_has_what_is_to_come_and_this_version() -> None:
 def test_files_that_a_paper_names_are_there(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     for path in re.findall(r"`((?:tests|scripts|\.ci|sngan)/[\w/.]+)`", text):
-        assert (ROOT / path).exists() or "least_squares" in path, path
+        assert (ROOT / path).exists() or "margin" in path, path
 
 
 def test_the_source_distribution_holds_all_papers() -> None:

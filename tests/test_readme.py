@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from rival_networks import (
+    N,
+    State,
+    collections_resnet_discriminator,
+    collections_resnet_generator,
+    fidelity_generator,
+    mimicry_discriminator,
+    mimicry_generator,
+    studiogan_generator,
+)
 
 import sngan
 from sngan import registry
@@ -84,14 +95,17 @@ def shrunk(words: list[str]) -> list[str]:
         return [*words, *SHRUNK[1:3], *SMALL["cnn"], "variants=[textbook,norm_once]", "rounds=1", "device=cpu"]
     if command == "report":
         return [*words, "neighbours=0"] if len(given) == 1 else words
+    if command == "doctor":
+        return [*words, "n=8", *(["features=false"] if "features=false" not in given else [])]
     if command == "inspect":
         return words if "n=0" in given else [*words, "n=16"]
     if command == "evaluate":
         return [*words, "n=16"]
-    if command == "export":
+    if command in ("export", "import"):
         return words
     if command == "sample":
-        return [*words, *(["mode.seconds=0.1"] if ".mp4" in words[-1] else [])]
+        small = {".mp4": "mode.seconds=0.1", "found": "mode.steps=2"}
+        return [*words, *(word for of, word in small.items() if of in words[-1])]
     networks = "resnet" if "generator=resnet" in given else "cnn"
     parts = [word for word in SMALL[networks] if not ("discriminator=mine" in given and word.startswith("discriminator"))]
     taken = {word.partition("=")[0] for word in given}
@@ -101,7 +115,7 @@ def shrunk(words: list[str]) -> list[str]:
         *SHRUNK,
         *(SCORED if looked_at else NOT_SCORED),
         *parts,
-        *(SMALL["shapes"] if not any(word.startswith("data=") for word in given) else []),
+        *(SMALL["shapes"] if not any(word.startswith(("data=", "experiment=few_shot")) for word in given) else []),
     ]
     if "engine" in taken:
         extra.append("engine=eager")  # compiling alone takes minutes
@@ -118,6 +132,23 @@ def shrunk(words: list[str]) -> list[str]:
 
 def folder(overrides: list[str]) -> Path:
     return sngan.compose(overrides).run_dir
+
+
+def networks_of_others() -> None:
+    """The files that the README imports."""
+    z, x = torch.randn(N, 8), torch.rand(N, 3, 32, 32)
+    mimicry, mimicry_D, studiogan, collections, collections_D, fidelity = (State() for _ in range(6))
+    mimicry_generator(mimicry, z, None, side=4, widths=(8, 8, 8, 8))
+    mimicry_discriminator(mimicry_D, x, None, widths=(8, 8, 8, 8), halve=(True, True, False, False))
+    studiogan_generator(studiogan, z, None, widths=(8, 8, 8, 8))
+    collections_resnet_generator(collections, z)
+    collections_resnet_discriminator(collections_D, x)
+    fidelity_generator(fidelity, z)
+    torch.save({"model_state_dict": mimicry.tensors}, "netG_100000_steps.pth")
+    torch.save({"model_state_dict": mimicry_D.tensors}, "netD_100000_steps.pth")
+    torch.save({"state_dict": studiogan.tensors}, "G_ema.pth")
+    torch.save({"net_G": collections.tensors, "net_D": collections_D.tensors}, "model.pt")
+    torch.save(fidelity.tensors, "generator.pth")
 
 
 def code_of(words: list[str]) -> object:
@@ -142,6 +173,7 @@ def test_every_block_runs_as_it_stands_one_after_the_other(monkeypatch: pytest.M
     for i in range(8):
         Image.fromarray(rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(f"pictures/{i}.png")
     np.savez("images.npz", images=rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8))
+    networks_of_others()
 
     for group in registry.PACKAGES:
         registry.names(group)

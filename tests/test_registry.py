@@ -60,7 +60,11 @@ def test_every_key_says_how_to_use_it() -> None:
 
 
 def test_unknown_name_is_one_line_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"loss\.name=hing: no such loss; did you mean hinge\? allowed: bce, hinge, wasserstein"):
+    with pytest.raises(
+        UserError,
+        match=r"loss\.name=hing: no such loss; did you mean hinge\? allowed: bce, hinge, least_squares, "
+        r"relativistic_average, relativistic_pair, wasserstein",
+    ):
         registry.build("loss", Component(name="hing"))
 
 

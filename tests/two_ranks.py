@@ -51,7 +51,11 @@ def numbers() -> dict[str, str]:
     options = {"batch": 8, "d_steps": 1, "seed": 0, "data": config.data, "device": torch.device("cpu")}
     batches = Batches(source.load("train"), source.spec, **options, rank=distributed.rank(), world=distributed.world_size())
     given = InputStream(config, G.network, batches, torch.device("cpu"))(0)
-    return {name: hashlib.sha256(value.numpy().tobytes()).hexdigest()[:16] for name, value in given._asdict().items()}
+    return {
+        name: hashlib.sha256(value.numpy().tobytes()).hexdigest()[:16]
+        for name, value in given._asdict().items()
+        if value is not None
+    }
 
 
 def stops() -> list[bool]:

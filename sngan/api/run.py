@@ -14,6 +14,8 @@ from sngan.cli import report as reporting
 from sngan.cli.compose import composed, to_dict, typed
 from sngan.cli.evaluate import evaluate_request
 from sngan.config import Config, parse
+from sngan.doctor.doctor import doctor
+from sngan.doctor.request import Doctor
 from sngan.errors import UserError
 from sngan.evaluation.evaluate import evaluate
 from sngan.export.export import export
@@ -111,6 +113,10 @@ class Run:
     def inspect(self, *words: str, **keys: Any) -> dict[str, Any]:
         """The singular values of D's weights, and bounds of its Lipschitz constant; plots them where `plot` says."""
         return inspect(typed(Inspect, to_dict(composed("inspect", self._words(words, keys)))))
+
+    def doctor(self, *words: str, **keys: Any) -> dict[str, Any]:
+        """Whether the run is healthy: `findings`, each with its number, what is usual, a verdict and what to change."""
+        return doctor(typed(Doctor, to_dict(composed("doctor", self._words(words, keys)))))
 
     def export(self, *words: str, **keys: Any) -> Path:
         """Writes the generator for other programs, with a card, and gives the path of the file: `format="onnx"`, `out="folder"`."""

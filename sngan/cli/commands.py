@@ -6,7 +6,9 @@ COMMANDS = {
     "sample": "write images made by a checkpoint",
     "benchmark": "time a training step, technique by technique",
     "inspect": "look at the singular values of a checkpoint's weights",
+    "doctor": "say whether a run is healthy, and what to change",
     "export": "write a checkpoint's generator for other programs",
+    "import": "read networks that another project has trained",
     "report": "write one page about a run, or about several",
     "watch": "show the page of a run that goes on, in a browser",
 }
@@ -17,8 +19,10 @@ LESS = {
     "sample": "lower n, or name fewer seeds",
     "benchmark": "lower batch and g_batch",
     "inspect": "lower n",
+    "doctor": "lower n, or give features=false",
     "report": "give neighbours=0, or fewer runs",
     "export": "export on another machine",
+    "import": "import on another machine",
     "watch": "name fewer runs",
 }
 """What helps a command that runs out of memory."""

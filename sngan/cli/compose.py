@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from sngan.cli.hydra_app import configs, readable_errors
@@ -25,8 +27,21 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 def composed(command: str, overrides: Sequence[str]) -> DictConfig:
     """Hydra's config of a command line, for use from Python; raises `UserError` as the command does."""
     offer_registered(overrides)
-    with readable_errors(command, overrides), hydra.initialize_config_dir(str(configs()), version_base="1.3"):
+    with readable_errors(command, overrides), composing():
         return hydra.compose(command, list(overrides))
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Inside, Hydra can compose configs, even within a command that it runs."""
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(configs()), version_base="1.3"):
+            yield
+    finally:
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
 
 
 def train_config(cfg: DictConfig, overrides: Sequence[str]) -> Config:

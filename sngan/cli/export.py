@@ -6,7 +6,6 @@ from omegaconf import DictConfig
 
 from sngan.cli.compose import to_dict, typed
 from sngan.cli.jobs import run
-from sngan.export.export import export
 from sngan.export.request import Export
 
 
@@ -16,5 +15,9 @@ def main(argv: list[str]) -> int:
 
 
 def _export(cfg: DictConfig) -> None:
-    path, compared = export(typed(Export, to_dict(cfg)))
+    request = typed(Export, to_dict(cfg))
+    # torch takes seconds, and what is wrong with the words is told without it
+    from sngan.export.export import export
+
+    path, compared = export(request)
     print(f"{path}: its images of {compared.n} latents differ from the generator's by at most {compared.largest:.2g}")

@@ -33,7 +33,7 @@ def main(command: str, words: Sequence[str]) -> int:
     n = next((i for i, word in enumerate(plain) if word.startswith("-")), len(plain))
     named, flags = [word for word in plain[:n] if "=" not in word and not word.startswith("~")], plain[n:]
     after = words[max(words.index(flag) for flag in HELP_FLAGS if flag in words) :]
-    keys = [word for word in named if command not in ("report", "watch") or word in after]  # before it they are paths
+    keys = [word for word in named if command not in ("report", "watch", "doctor") or word in after]  # before it they are paths
     manual = Manual.of(command, [word for word in plain[:n] if word not in named], flags)
     if not keys:
         print("\n".join(manual.screen()))

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sngan.errors import UserError, nearest
+from sngan.keys import flat
 
 FLAGS = {"--help", "-h", "--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc"}
 VALUE_FLAGS = {
@@ -172,6 +173,9 @@ def _unknown_key(key: str, command: str, words: Sequence[str]) -> str:
         return f"unknown key {key}: choose one with {parents[0]}=… first; allowed: {', '.join(_choices(parents[0]))}"
     if len(parents) == 1 and parents[0] in tree:  # it exists, so it was to be removed
         return f"{key}: this key cannot be removed"
+    deeper = [name for name in flat(tree) if name.endswith(f".{parents[0]}")]
+    if deeper:
+        return f"unknown key {key}; did you mean {prefix}{min(deeper, key=len)}?"
     said = f"unknown key {key}; {nearest(prefix + parents[0], (prefix + name for name in tree))}"
     group = prefix.rstrip(".")
     return said + (f"; another {group}=… has other keys" if group and (configs() / group).is_dir() else "")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hydra
 import yaml
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from sngan.cli.compose import takes_no_score
+from sngan.cli.compose import composing, takes_no_score
 from sngan.cli.hydra_app import configs, readable_errors
 from sngan.errors import UserError
 from sngan.keys import flat
@@ -23,6 +21,7 @@ GROUPS = {
     "discriminator": "discriminator",
     "loss": "loss",
     "regularizer": "regularizer",
+    "augment": "augment",
     "data": "data",
     "protocol": "protocol",
     "quick": "protocol@quick",
@@ -50,7 +49,7 @@ def overrides_for(config: Mapping[str, Any]) -> list[str] | None:
         return None
     experiments = _choices("experiment", wanted.get("name")) or _choices("experiment")
     try:
-        with _composing():
+        with composing():
             words, found = _nearest([[f"experiment={choice}"] for choice in experiments], wanted)
             for section, group in GROUPS.items():
                 if any(key.split(".")[0] == section for key in _differences(found, wanted)):
@@ -60,19 +59,6 @@ def overrides_for(config: Mapping[str, Any]) -> list[str] | None:
             return words if _composed(words) == wanted else None
     except UserError:
         return None
-
-
-@contextmanager
-def _composing() -> Iterator[None]:
-    """Inside, Hydra can compose configs, even within a command that it runs."""
-    before = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(configs()), version_base="1.3"):
-            yield
-    finally:
-        if before is not None:
-            GlobalHydra.instance().initialize(before)
 
 
 def _choices(group: str, name: Any = None) -> list[str]:

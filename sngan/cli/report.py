@@ -13,7 +13,6 @@ from sngan.cli.compose import to_dict, typed
 from sngan.cli.hydra_app import overrides_first
 from sngan.cli.jobs import run
 from sngan.cli.overrides import overrides_for
-from sngan.report.report import report
 from sngan.report.request import Report
 
 
@@ -38,7 +37,11 @@ def is_path(word: str) -> bool:
 def _report(cfg: DictConfig, paths: list[str]) -> None:
     values = to_dict(cfg)
     values["paths"] = [*paths, *values["paths"]]
-    written = report(typed(Report, values), command=command)
+    request = typed(Report, values)
+    # torch takes seconds, and what is wrong with the words is told without it
+    from sngan.report.report import report
+
+    written = report(request, command=command)
     for reason in written.left_out:
         print(f"left out: {reason}")
     print(f"{written.n_runs} run{'s' * (written.n_runs != 1)} in {written.path}")

@@ -8,7 +8,6 @@ from sngan.cli.compose import to_dict, typed
 from sngan.cli.jobs import run
 from sngan.cli.report import command, paths_and_words
 from sngan.report.request import Watch
-from sngan.report.serve import Server
 
 
 def main(argv: list[str]) -> int:
@@ -20,6 +19,10 @@ def main(argv: list[str]) -> int:
 def _watch(cfg: DictConfig, paths: list[str]) -> None:
     values = to_dict(cfg)
     values["paths"] = [*paths, *values["paths"]]
-    with Server(typed(Watch, values), command=command) as server:
+    request = typed(Watch, values)
+    # torch takes seconds, and what is wrong with the words is told without it
+    from sngan.report.serve import Server
+
+    with Server(request, command=command) as server:
         print(f"{server.address}  Ctrl-C ends it", flush=True)
         server.serve_forever()

@@ -58,7 +58,7 @@ def inspect(request: Inspect) -> dict[str, Any]:
     )
     x_real, source = _real_images(request, config, spec) if has_pairs else (None, None)
 
-    zeros = torch.zeros(2, spec.channels, spec.resolution, spec.resolution)
+    zeros = torch.zeros(2, *spec.shape)
     y = torch.zeros(2, dtype=torch.int64) if spec.n_classes else None
     layers = _layers(D, map_sizes(D.network, zeros, y))
     bound, bound_note = upper_bound(D, {layer["name"]: layer["operator_norm"] for layer in layers})

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sngan.data.batches import to_float
+from sngan.layers.attention import SelfAttention
+from sngan.layers.head import logits_of
 from sngan.layers.map_sizes import Maps
 from sngan.layers.normalized import Normalized
 from sngan.layers.singular_values import largest_singular_value, operator_norm
@@ -57,6 +59,8 @@ def upper_bound(D: Normalized[nn.Module], norms: Mapping[str, float | None]) -> 
     norm = next((type(m).__name__ for m in network.modules() if isinstance(m, ACTIVATION_NORMS)), None)
     if norm:
         return None, f"{norm} divides activations by their own deviation, so its slope has no bound"
+    if any(isinstance(m, SelfAttention) for m in network.modules()):
+        return None, "self-attention weighs pixels by products of two of them, so its slope has no bound (Kim et al. 2021)"
     if not hasattr(network, "bound"):
         return None, f"{type(network).__name__} has no method bound(norms), which gives the bound from the norms of its layers"
     known = {name: norm for name, norm in norms.items() if norm is not None}
@@ -81,7 +85,7 @@ def logits(D: Normalized[nn.Module], pixels: Tensor, *, n_classes: int) -> Tenso
             parts = []
             for part in pixels.split(batch):
                 y = None if label is None else torch.full((len(part),), label, device=device)
-                parts.append(D(to_float(part.to(device), None), y, weights=weights).cpu())
+                parts.append(logits_of(D(to_float(part.to(device), None), y, weights=weights)).cpu())
             rows.append(torch.cat(parts))
     return torch.stack(rows).double()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sngan
-from conftest import TINY
+from conftest import TINY, composed
 from sngan.api.words import words_of
 
 WORDS = [word for word in TINY if not word.startswith(("data.", "steps=", "optimizer.decay"))]
@@ -49,7 +49,7 @@ def test_a_run_with_images_of_ones_own_says_so_and_goes_on_with_the_same_alone()
 
 
 def test_a_config_is_trained_as_it_is_and_edited_by_model_copy() -> None:
-    config = sngan.compose([*TINY, "run_dir=run", "protocol=none"]).model_copy(update={"steps": 1})
+    config = composed(*TINY, "run_dir=run", "protocol=none").model_copy(update={"steps": 1})
     assert sngan.train(config).config == config
     with pytest.raises(sngan.UserError, match="model_copy"):
         sngan.train(config, steps=2)

@@ -52,14 +52,15 @@ def test_python_dash_m_is_the_same_program() -> None:
     [
         (["trian"], "unknown command trian; did you mean train?"),
         (["train", "optimizer.lrr=1"], "unknown key optimizer.lrr; did you mean optimizer.lr?"),
+        (["train", "lr=1e-4"], "unknown key lr; did you mean optimizer.lr?"),
         (["train", "lossy=hinge"], "unknown key lossy; did you mean loss?"),
         (["train", "data=npz", "data.pth=x"], "unknown key data.pth; did you mean data.path?"),
-        (["train", "loss=hing"], "loss=hing: no such choice; did you mean hinge? allowed: bce, hinge, wasserstein"),
+        (["train", "loss=hing"], "loss=hing: no such choice; did you mean hinge? allowed: bce, hinge, least_squares, "),
         (["train", "experiment=cifar"], "experiment=cifar: no such choice"),
         (["train", "loss.name=hing"], "loss.name=hing: no such loss; did you mean hinge?"),
         (["train", "steps=many"], "steps=many: input should be a valid integer"),
         (["train", "optimizer.lr=-1"], "optimizer.lr=-1: input should be greater than 0"),
-        (["train", "precision=fp16"], "precision=fp16: input should be 'fp32', 'tf32' or 'bf16'"),
+        (["train", "precision=fp16"], "precision=fp16: input should be 'auto', 'fp32', 'tf32' or 'bf16'"),
         (["train", "words without sense"], "not an override; write KEY=VALUE"),
         (["train", "--colour"], "unknown flag --colour"),
         (["train", "--config-name", "mine"], "--config-name: a command has one config: choose within it by experiment=NAME"),
@@ -131,7 +132,10 @@ def test_python_dash_m_is_the_same_program() -> None:
         (["train", "data=cifar10"], "data.download=true"),
         (["train", "plugins=[no_such_module]"], "plugins=no_such_module"),
         (["train", "generator.widths=[8,8,8,8,8,8,8]"], "must be a multiple of 64, not 32"),
-        (["train", "conditional=true"], "use generator=resnet"),
+        (
+            ["train", "discriminator.labels=concat"],
+            "discriminator.labels=concat does nothing with conditional=false; use conditional=true",
+        ),
         (["train", "run_dir=/dev/null/run"], "run_dir=/dev/null/run cannot be written"),
         (["train", "quick.splits=5000"], "quick.splits=5000"),
         (["evaluate"], "nothing given; give one of run=DIR, checkpoint=DIR, samples=PATH and real=SPLIT"),
@@ -311,7 +315,9 @@ def test_completion_knows_commands_groups_and_keys(capsys: Capture, monkeypatch:
     assert complete("sngan ", capsys, monkeypatch) == list(COMMANDS)
     assert complete("sngan tr", capsys, monkeypatch) == ["train"]
     assert {"loss=", "optimizer.", "steps="} <= set(complete("sngan train ", capsys, monkeypatch))
-    assert complete("sngan train loss=", capsys, monkeypatch) == ["loss=bce", "loss=hinge", "loss=wasserstein"]
+    assert complete("sngan train loss=", capsys, monkeypatch) == [
+        f"loss={name}" for name in ("bce", "hinge", "least_squares", "relativistic_average", "relativistic_pair", "wasserstein")
+    ]
     assert complete("sngan train loss=bce optimizer.l", capsys, monkeypatch) == ["optimizer.lr="]
     assert "checkpoint=" in complete("sngan evaluate ch", capsys, monkeypatch)
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
-from sngan import compose
+from sngan import Config, build, compose
 from sngan.__main__ import main
 from sngan.cli.hydra_app import configs
 from sngan.data.images import ImageSpec
@@ -26,23 +29,43 @@ SHRINK = {
 """Small widths, by the name of the discriminator."""
 
 
+PICTURES = ["celeba64_resnet", "few_shot", "imagenet128_projection", "sagan64"]
+"""Experiments on a folder of pictures of the user's."""
+
+
+def composed(experiment: str, *overrides: str) -> Config:
+    given = ["data.path=pictures"] if experiment in PICTURES else []
+    return compose([f"experiment={experiment}", *given, *overrides])
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_composes_under_its_own_name(experiment: str) -> None:
-    config = compose([f"experiment={experiment}"])
+    config = composed(experiment)
     assert config.name == experiment
-    assert config.run_dir == Path(f"runs/{experiment}/default/seed0")
+    assert config.run_dir.parts[:2] == ("runs", experiment)
+    assert check_combination(config) == []
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_runs_shrunk(experiment: str) -> None:
-    config = compose([f"experiment={experiment}"])
+    config = composed(experiment)
     rng = np.random.default_rng(0)
-    np.savez("pictures.npz", images=rng.integers(0, 256, (40, 32, 32, 3), np.uint8), labels=np.arange(40) % 10)
+    pixels, labels = rng.integers(0, 256, (40, 32, 32, 3), np.uint8), np.arange(40) % 10
+    if experiment in PICTURES:
+        for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            path = Path("pictures", str(label), f"{i}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    else:
+        np.savez("pictures.npz", images=pixels, labels=labels)
     small = [
         "steps=2", "batch=4", "g_batch=4", "ema.recalibrate=1", "quick.n=20", "protocol.n=20", "quick.splits=2", "protocol.splits=2",
-        "data=npz", "data.path=pictures.npz", "extractor=small_resnet", "evaluate_every=1", "sample_every=1", "save_every=1", "device=cpu",
+        "extractor=small_resnet", "evaluate_every=2", "sample_every=2", "save_every=1", "device=cpu",
     ]  # fmt: skip
-    scores = train(compose([f"experiment={experiment}", *small, *SHRINK[config.discriminator.name]]))
+    small += ["data.resolution=32", "data.workers=0"] if experiment in PICTURES else ["data=npz", "data.path=pictures.npz"]
+    if config.discriminator.options.get("attention"):
+        small.append("discriminator.attention=16")
+    scores = train(composed(experiment, *small, *SHRINK[config.discriminator.name]))
     run = Path("runs", experiment)
     assert [step for path in run.glob("*/seed0/checkpoints") for step in steps_saved(path)][-1] == 2
     assert any(name.startswith("fd_20_pictures-train") for name in scores["last"])
@@ -61,6 +84,28 @@ def test_cifar10_experiments_are_the_published_settings() -> None:
     assert compose(["experiment=cifar10_resnet_conditional"]).conditional
 
 
+def test_the_best_recipe_spells_out_that_of_the_resnet() -> None:
+    best, resnet = composed("cifar10_best"), composed("cifar10_resnet")
+    spelled = {"name", "run_dir", "generator", "discriminator"}
+    assert best.model_dump(exclude=spelled) == resnet.model_dump(exclude=spelled)
+    sizes = [[list(net.network.state_dict()) for net in build_networks(c, ImageSpec(32, 3, 0))] for c in (best, resnet)]
+    assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "spec", "G", "D"),
+    [
+        ("celeba64_resnet", ImageSpec(64, 3, 0), 12_220_675, 10_141_441),
+        ("imagenet128_projection", ImageSpec(128, 3, 1000), 41_996_931, 30_041_857),
+    ],
+)
+def test_experiments_on_pictures_have_the_published_networks(experiment: str, spec: ImageSpec, G: int, D: int) -> None:
+    config = composed(experiment)
+    with torch.device("meta"):
+        networks = build("generator", config.generator, spec), build("discriminator", config.discriminator, spec, nn.Identity)
+    assert [sum(p.numel() for p in network.parameters()) for network in networks] == [G, D]
+
+
 @pytest.mark.parametrize(("experiment", "G", "D"), [("stl10_resnet", 4_878_083, 10_141_441), ("stl10_cnn", 5_133_315, 2_946_113)])
 def test_stl10_experiments_are_those_of_cifar10_with_the_networks_for_48_px(experiment: str, G: int, D: int) -> None:
     config, small = compose([f"experiment={experiment}"]), compose([f"experiment={experiment.replace('stl10', 'cifar10')}"])
@@ -69,6 +114,13 @@ def test_stl10_experiments_are_those_of_cifar10_with_the_networks_for_48_px(expe
     assert config.model_dump(exclude=other) == small.model_dump(exclude=other)
     sizes = [sum(p.numel() for p in net.network.parameters()) for net in build_networks(config, ImageSpec(48, 3, 0))]
     assert sizes == [G, D]
+
+
+def test_cifar100_is_trained_as_cifar10_is() -> None:
+    hundred, ten = composed("cifar100_resnet_conditional"), composed("cifar10_resnet_conditional")
+    other = {"name", "run_dir", "data"}
+    assert hundred.data.name == "cifar100"
+    assert hundred.model_dump(exclude=other) == ten.model_dump(exclude=other)
 
 
 @pytest.mark.parametrize(

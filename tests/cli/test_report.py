@@ -119,6 +119,7 @@ def test_a_page_about_one_run_has_every_part(runs: Path, capsys: Capture) -> Non
     assert "sngan train experiment=shapes" in page.text
     assert "protocol small: 32 samples of seed 0 against 64 train images of shapes" in page.text
     assert "of 64 training images of shapes" in page.text
+    assert re.search(r"Health: (fine|look|wrong)", page.text)
     # 3 frames, the final grid, averaged and raw, 2 x 6 samples with 3 neighbours each
     assert len(page.images) == 3 + 1 + 2 + 2 * 6 * 4
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "report": ["report", "run", "out=run.csv"],
     "evaluate": ["evaluate", "run=run", "all=true", "device=cpu"],
     "sample": ["sample", CHECKPOINT, "n=2", "device=cpu"],
+    "doctor": ["doctor", CHECKPOINT, "n=8", "features=false", "device=cpu"],
     "inspect": ["inspect", CHECKPOINT, "n=0", "plot=none", "device=cpu"],
 }  # fmt: skip
 
@@ -55,7 +56,15 @@ def test_a_run_that_goes_on_writes_through_no_link(run: Path) -> None:
     victim = Path("victim").absolute()
     victim.write_text("mine")
     names = [f".partial-{name}" for name in ("config.json", "run.json", "scalars.jsonl", "metrics.jsonl", "result.json")]
-    for name in (*names, "result.json", "traceback.txt", "samples/step-00000007.png", "samples/.partial-step-00000007.png"):
+    for name in (
+        *names,
+        "result.json",
+        "traceback.txt",
+        "samples/step-00000007.png",
+        "samples/.partial-step-00000007.png",
+        "samples/latest.png",
+        "samples/.partial-latest.png",
+    ):
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(victim)
     (run / "checkpoints/.partial-step-00000007").symlink_to(Path().absolute())
@@ -125,7 +134,7 @@ def test_a_pipe_in_the_place_of_a_file_is_told(name: str, command: str, run: Pat
         ("metrics.jsonl", '{"step": 6, "scores": {"fid": "low"}}\n', ["train", "report", "evaluate"]),
         ("metrics.jsonl", '{"step": 6, "by": [[[]]]}\n', ["train", "report", "evaluate"]),
         ("scalars.jsonl", '{"step": 6, "sigma": 1}\n', ["train", "report"]),
-        (MANIFEST, "[" * 10**5, ["sample", "inspect"]),
+        (MANIFEST, "[" * 10**5, ["sample", "inspect", "doctor"]),
     ],
 )  # fmt: skip
 def test_json_of_another_kind_is_told_by_every_command(

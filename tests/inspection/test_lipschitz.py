@@ -21,7 +21,7 @@ from sngan.layers.resampling import PooledConv2d, UpsampledConv2d
 from sngan.layers.spectral_norm import SpectralNorm
 from sngan.registry import build
 
-RESNET = {"name": "resnet", "hidden": "input", "head_bias": True}
+RESNET = {"name": "resnet", "hidden": "input", "shortcut": "input", "head_bias": True, "attention": None, "init": "glorot"}
 NETWORKS = {
     "cnn": {"name": "cnn", "widths": [8, 8, 8], "slope": 0.1},
     "cnn_steep": {"name": "cnn", "widths": [8, 8, 8], "slope": 2.0},
@@ -34,7 +34,9 @@ NETWORKS = {
 
 def network(name: str, n_classes: int = 0, norm: str = "none") -> nn.Module:
     options = NETWORKS[name]
-    return build("discriminator", Component(**options), ImageSpec(32, 3, n_classes), activation_norm(norm))
+    return build(
+        "discriminator", Component(**{"labels": "projection", **options}), ImageSpec(32, 3, n_classes), activation_norm(norm)
+    )
 
 
 def norms(D: Normalized, y: Tensor | None = None) -> dict[str, float | None]:
@@ -69,9 +71,10 @@ def test_no_gradient_is_longer_than_the_bound(name: str, is_spectral: bool) -> N
     assert 0 < steepest_gradient(D) <= bound * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("name", ["resnet", "cnn", "dcgan"])
 @pytest.mark.parametrize("label", [0, 3])
-def test_the_bound_holds_for_every_label(label: int) -> None:
-    D = SpectralNorm(network("resnet", n_classes=4)).eval()
+def test_the_bound_holds_for_every_label(name: str, label: int) -> None:
+    D = SpectralNorm(network(name, n_classes=4)).eval()
     with torch.no_grad():
         D.network.embedding.weight[3] *= 50
     bound, _ = upper_bound(D, norms(D, torch.zeros(2, dtype=torch.int64)))
@@ -80,7 +83,7 @@ def test_the_bound_holds_for_every_label(label: int) -> None:
 
 def test_the_bound_is_met_by_layers_that_agree() -> None:
     """Multiples of the identity, and an activation that is linear: the product is the norm itself."""
-    options = Component(name="cnn", widths=[1], slope=1.0)
+    options = Component(name="cnn", widths=[1], slope=1.0, labels="projection")
     D = Normalized(build("discriminator", options, ImageSpec(4, 1, 0), activation_norm("none")))
     with torch.no_grad():
         D.network.convs[0].weight.zero_()[0, 0, 1, 1] = 3.0
@@ -109,6 +112,12 @@ def test_norms_of_activations_have_no_bound(norm: str, layer: str) -> None:
     bound, note = upper_bound(D, norms(D))
     assert bound is None
     assert note.startswith(layer)
+
+
+def test_attention_has_no_bound() -> None:
+    options = Component(**NETWORKS["resnet"] | {"labels": "projection", "attention": 8})
+    D = Normalized(build("discriminator", options, ImageSpec(32, 3, 0), nn.Identity))
+    assert upper_bound(D, norms(D))[1].startswith("self-attention weighs pixels")
 
 
 def test_a_network_that_does_not_say_how_its_layers_compose_has_no_bound() -> None:
