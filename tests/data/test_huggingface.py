@@ -57,7 +57,7 @@ def test_a_folder_of_tables_is_loaded_and_its_columns_can_be_named(monkeypatch: 
     assert levels(source("tables")) == ([10, 20, 30], [0, 0, 0])
     assert levels(source("tables", label="kind"))[1] == [1, 0, 1]
     assert levels(source("tables", label="number"))[1] == [0, 0, 1]
-    with pytest.raises(UserError, match="no split test; name one with data.test_split="):
+    with pytest.raises(UserError, match=r"no split test; name one with data\.test_split="):
         source("tables").load("test")
 
 

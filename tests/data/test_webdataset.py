@@ -148,10 +148,9 @@ def test_a_run_of_streamed_archives_is_resumed_exactly() -> None:
     )
     words = [
         "data=webdataset", "data.path=shards", "data.resolution=32", "data.resident_mb=0", "data.workers=1", "conditional=true",
-        "batch=4", "g_batch=4",
-        
-        "d_steps=2", "generator.widths=[8,4,4,4]", "generator.z_dim=8", "discriminator.width=4", "protocol=none", "protocol@quick=none", "log_every=1",
-        "sample_every=0", "save_every=2", "evaluate_every=0", "ema.recalibrate=0", "optimizer.decay=none", "device=cpu",
+        "batch=4", "g_batch=4", "d_steps=2", "generator.widths=[8,4,4,4]", "generator.z_dim=8", "discriminator.width=4",
+        "protocol=none", "protocol@quick=none", "log_every=1", "sample_every=0", "save_every=2", "evaluate_every=0",
+        "ema.recalibrate=0", "optimizer.decay=none", "device=cpu",
     ]  # fmt: skip
     assert main(["train", *words, "steps=4", "run_dir=whole"]) == 0
     assert main(["train", *words, "steps=2", "run_dir=halves"]) == 0

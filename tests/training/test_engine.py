@@ -19,9 +19,11 @@ from torch.profiler import ProfilerActivity, profile
 from conftest import TINY, composed
 from sngan import Config, UserError, build
 from sngan.__main__ import main
+from sngan.augmentations.augmentation import Augmentation
 from sngan.data.images import ImageSpec
 from sngan.generators.generator import Generator
 from sngan.layers.normalized import Normalized
+from sngan.losses.loss import RelativisticLoss
 from sngan.networks import build_networks
 from sngan.precision import precision
 from sngan.state import TrainState, initial_state
@@ -33,10 +35,34 @@ CPU = torch.device("cpu")
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 needs_a_compiler = pytest.mark.skipif(engine.why_not("compile", CPU) is not None, reason="needs a C++ compiler")
 
+RESNETS = [
+    "generator=resnet", "generator.widths=[16,16,16,16]", "discriminator=resnet", "discriminator.widths=[16,16,16]",
+    "discriminator.downsample=[true,true,false]",
+]  # fmt: skip
+CONDITIONAL = ["conditional=true", *RESNETS]
+BIGGAN = [
+    *CONDITIONAL, "generator=biggan", "generator.shared_dim=8", "generator.attention=16", "discriminator=biggan",
+    "discriminator.attention=16", "g_orthogonal=1e-4",
+]  # fmt: skip
+
 GAMES = {
     "spectral": [],
     "gradient_penalty": ["discriminator.normalization=layer", "regularizer=gradient_penalty"],
 }
+
+GPU_GAMES = GAMES | {
+    "resnet": RESNETS,
+    "conditional": CONDITIONAL,
+    "biggan": BIGGAN,
+    "r1_r2": ["loss=relativistic_pair", "regularizer=r1_r2"],
+    "lecam": ["regularizer=lecam"],
+    "diffaugment": ["augment=diffaugment"],
+    "ada": ["augment=ada", "augment.p=0.5"],
+    "micro_batches": ["accumulate=2"],
+    "batch_norm_in_D": ["discriminator.normalization=batch"],
+    "weight_clip": ["discriminator.normalization=none", "weight_clip=0.01", "loss=wasserstein"],
+}
+"""Those whose step might read a number back from the device, or keep one outside the captured graph."""
 
 
 def trained(
@@ -59,8 +85,20 @@ def engine_of(
     """The first state of a config, and an engine that changes it."""
     G, D = build_networks(config, ImageSpec(32, 3, n_classes(config)))
     state = initial_state(config, G.to(dtype), D.to(dtype), device)
-    game = Game(build("loss", config.loss), build("regularizer", config.regularizer), config.weight_clip, config.ema.decay)
+    game = Game(
+        build("loss", config.loss),
+        build("regularizer", config.regularizer),
+        config.weight_clip,
+        config.ema.decay,
+        g_orthogonal=config.g_orthogonal,
+        augment=augmentation(config),
+        accumulate=config.accumulate,
+    )
     return state, engine.build(kind, state, game)
+
+
+def augmentation(config: Config) -> Augmentation | None:
+    return build("augment", config.augment, ImageSpec(32, 3, n_classes(config)), config.batch)
 
 
 def n_classes(config: Config) -> int:
@@ -68,16 +106,24 @@ def n_classes(config: Config) -> int:
 
 
 def inputs(config: Config, step: int, device: torch.device, dtype: torch.dtype) -> Inputs:
+    """The inputs of a step, drawn on the CPU so that all devices have the same."""
     numbers = torch.Generator().manual_seed(step)
     d, n, m = config.d_steps, config.batch, config.g_batch
     x_real = torch.rand(d, n, 3, 32, 32, generator=numbers, dtype=dtype) * 2 - 1
     z_D, z_G = (torch.randn(*shape, 128, generator=numbers, dtype=dtype) for shape in ((d, n), (m,)))
     epsilon = torch.rand(d, n, generator=numbers, dtype=dtype)
     x_real, z_D, epsilon, z_G = (t.to(device) for t in (x_real, z_D, epsilon, z_G))
+    others: dict[str, Tensor] = {}
+    if isinstance(build("loss", config.loss), RelativisticLoss):
+        others["x_real_G"] = x_real.flatten(0, 1)[-m:]
+    augment = augmentation(config)
+    if augment:
+        for name, shape in (("u_real", (d, n)), ("u_fake", (d, n)), ("u_G", (m,))):
+            others[name] = torch.rand(*shape, augment.numbers, generator=numbers, dtype=dtype).to(device)
     if not config.conditional:
-        return Inputs(x_real, None, z_D, None, epsilon, z_G, None)
+        return Inputs(x_real, None, z_D, None, epsilon, z_G, None, **others)
     y_real, y_D, y_G = (torch.randint(n_classes(config), shape, generator=numbers).to(device) for shape in ((d, n), (d, n), (m,)))
-    return Inputs(x_real, y_real, z_D, y_D, epsilon, z_G, y_G)
+    return Inputs(x_real, y_real, z_D, y_D, epsilon, z_G, y_G, **others)
 
 
 def distance(a: TrainState, b: TrainState) -> float:
@@ -316,10 +362,10 @@ GPU = torch.device("cuda")
 
 
 @needs_a_gpu
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("game", GPU_GAMES)
 def test_a_captured_step_is_the_step_bit_for_bit(game: str) -> None:
-    eager, eager_stats = trained("eager", *GAMES[game], steps=20, device=GPU)
-    graph, stats = trained("graph", *GAMES[game], steps=20, device=GPU)
+    eager, eager_stats = trained("eager", *GPU_GAMES[game], steps=20, device=GPU)
+    graph, stats = trained("graph", *GPU_GAMES[game], steps=20, device=GPU)
     assert torch.equal(stats, eager_stats)
     assert distance(eager, graph) == 0.0
 
@@ -333,10 +379,34 @@ def test_fused_kernels_of_a_gpu_train_the_same_twenty_steps(kind: Kind) -> None:
     assert distance(eager, fused) < 1e-9
 
 
-def warmed_up(kind: Kind) -> tuple[engine.Engine, list[Inputs]]:
+@needs_a_gpu
+@pytest.mark.parametrize("game", GPU_GAMES)
+def test_a_step_of_a_gpu_is_that_of_the_cpu(game: str) -> None:
+    here, here_stats = trained("eager", *GPU_GAMES[game], steps=3, dtype=torch.float64)
+    there, stats = trained("eager", *GPU_GAMES[game], steps=3, device=GPU, dtype=torch.float64)
+    torch.testing.assert_close(stats, here_stats, rtol=1e-8, atol=1e-10)
+    assert distance(here, on_cpu(there)) < 1e-8
+
+
+def on_cpu(state: TrainState) -> TrainState:
+    for network in state.networks().values():
+        network.to(CPU)
+    return state
+
+
+@needs_a_gpu
+def test_bfloat16_of_a_gpu_stays_within_two_per_cent_of_float32_for_a_step() -> None:
+    _, exact = trained("eager", *RESNETS, steps=1, device=GPU)
+    for kind in ("eager", "compile"):
+        _, rounded = trained(kind, *RESNETS, "precision=bf16", steps=1, device=GPU)
+        assert not torch.equal(exact, rounded)
+        torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0.02)
+
+
+def warmed_up(kind: Kind, *overrides: str) -> tuple[engine.Engine, list[Inputs]]:
     """An engine on the GPU that has trained for five steps, and the inputs of three more."""
     torch._dynamo.reset()
-    config = composed(*TINY)
+    config = composed(*TINY, *overrides)
     _, train = engine_of(kind, config, GPU)
     steps = [inputs(config, step, GPU, torch.float32) for step in range(8)]
     for step in steps[:5]:
@@ -355,21 +425,17 @@ def test_statistics_of_a_step_are_left_alone_by_later_ones(kind: Kind) -> None:
 
 
 @needs_a_gpu
-@pytest.mark.parametrize("kind", ["eager", "compile", "graph", "compiled_graph"])
-def test_nothing_waits_for_the_gpu_between_logs(kind: Kind) -> None:
-    train, steps = warmed_up(kind)
+@pytest.mark.parametrize(
+    ("kind", "game"), [*((kind, "spectral") for kind in engine.PARTS), *(("eager", game) for game in GPU_GAMES)]
+)
+def test_nothing_waits_for_the_gpu_between_logs(kind: Kind, game: str) -> None:
+    train, steps = warmed_up(kind, *GPU_GAMES[game])
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in steps:
             train(step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-
-
-CONDITIONAL = [
-    "conditional=true", "generator=resnet", "generator.widths=[16,16,16,16]", "discriminator=resnet",
-    "discriminator.widths=[16,16,16]", "discriminator.downsample=[true,true,false]",
-]  # fmt: skip
 
 
 @needs_a_gpu
