@@ -21,7 +21,7 @@ from sngan.precision import precision
 from sngan.training.step import Inputs
 
 SHORTEST_S = 0.3
-"""The shortest timing; it takes as many steps in a row as that needs."""
+"""About the shortest timing; each task is repeated as often as that needs."""
 
 SLOW_S = 0.5
 """A large product that takes longer is timed once: bfloat16 on a CPU without instructions for it takes seconds."""
@@ -42,11 +42,11 @@ def in_turn(
 ) -> dict[str, list[float]]:
     """Seconds per call of each task, once a round; in a round each has its turn, so that what slows the machine slows all. All are warm."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
-    in_a_row = max(1, round(SHORTEST_S / seconds(list(tasks.values())[-1], device)))
+    in_a_row = {name: max(1, round(SHORTEST_S / seconds(task, device))) for name, task in tasks.items()}
     for _ in range(rounds):
         for name, task in tasks.items():
             bar.set_description(f"timing {name}")
-            times[name].append(seconds(task, device, times=in_a_row))
+            times[name].append(seconds(task, device, times=in_a_row[name]))
             bar.update()
     return times
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.layers.head import Conv2dHead, LinearHead, full_precision
+from sngan.layers.lookup import ClassEmbedding
 
 Labels = Literal["projection", "concat", "auxiliary"]
 
@@ -32,7 +33,7 @@ class Discriminator(nn.Module):
     def add_label_layers(self, features: int) -> None:
         """What the labels need beside the layers of an unconditional network, for features h [N, features]."""
         if self.n_classes and self.labels == "projection":
-            self.embedding = nn.Embedding(self.n_classes, features)
+            self.embedding = ClassEmbedding(self.n_classes, features)
         if self.n_classes and self.labels == "auxiliary":
             self.classifier = LinearHead(features, self.n_classes)
 

@@ -19,6 +19,7 @@ from sngan.layers import initialization
 from sngan.layers.attention import SelfAttention, place_of
 from sngan.layers.batch_norm import BatchNorm2d
 from sngan.layers.conditional import ConditionedBatchNorm2d
+from sngan.layers.lookup import rows
 from sngan.layers.residual import GeneratorBlock
 from sngan.registry import register
 
@@ -69,7 +70,7 @@ class BigGANGenerator(Generator):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         assert (y is not None) == (self.n_classes > 0), "labels are for conditional generators, and they need them"
         first, *parts = z.split(self.part, dim=1)
-        shared = () if y is None else (self.shared[y],)  # [N, shared_dim]
+        shared = () if y is None else (rows(self.shared, y),)  # [N, shared_dim]
         h = self.linear(first).view(-1, *self.shape)  # [N, C, M, M]
         for i, (block, part) in enumerate(zip(self.blocks, parts, strict=True)):
             h = block(h, torch.cat([*shared, part], dim=1))  # [N, C', 2M, 2M]

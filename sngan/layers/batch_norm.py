@@ -29,10 +29,24 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(h)
         if self.groups == 1:
             return self._of_a_batch(h)
+        if torch.compiler.is_compiling() and not self.synchronised:
+            return self._of_groups(h)
         return torch.cat([self._of_a_batch(part) for part in h.chunk(self.groups)])
 
     def _of_a_batch(self, h: Tensor) -> Tensor:
         return self._over_ranks(h) if self.synchronised else super().forward(h)
+
+    def _of_groups(self, h: Tensor) -> Tensor:
+        """The batches at once, in operations that the compiler fuses: h [groups * N, C, …]."""
+        x = h.unflatten(0, (self.groups, -1)).to(torch.promote_types(h.dtype, torch.float32))
+        variance, mean = torch.var_mean(x, [1, *range(3, x.dim())], correction=0, keepdim=True)  # each [groups, 1, C, 1, …]
+        for each_mean, each_variance in zip(mean.flatten(1), variance.flatten(1), strict=True):
+            self._keep(each_mean, each_variance, n=x[0].numel() // x.shape[2])
+        x = (x - mean) * (variance + self.eps).rsqrt()
+        if self.weight is not None:
+            weight, bias = (each.view(-1, *[1] * (h.dim() - 2)) for each in (self.weight, self.bias))
+            x = torch.addcmul(bias, x, weight)
+        return x.flatten(0, 1).to(h.dtype)
 
     def _over_ranks(self, h: Tensor) -> Tensor:
         """h [N, C, …] normalised by mean and variance of the ranks' batches together, which are of one size.
@@ -44,17 +58,20 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         means, variances = distributed.rows(torch.stack([mean, variance])).unbind(1)  # each [ranks, C]
         mean = means.mean(0)
         variance = variances.mean(0) + (means - mean).square().mean(0)
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
-            assert self.momentum is not None
-            n = len(means) * x.numel() // len(mean)
-            with torch.no_grad():
-                self.num_batches_tracked.add_(1)
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+        self._keep(mean, variance, n=len(means) * x.numel() // len(mean))
         scale = (variance + self.eps).rsqrt()
         weight, bias = (torch.ones_like(scale), torch.zeros_like(scale)) if self.weight is None else (self.weight, self.bias)
         scale, shift = (each.view(-1, *[1] * (h.dim() - 2)) for each in (scale * weight, bias - mean * scale * weight))
         return torch.addcmul(shift, x, scale).to(h.dtype)
+
+    @torch.no_grad()
+    def _keep(self, mean: Tensor, variance: Tensor, *, n: int) -> None:
+        """Moves the running statistics, if there are any, towards those [C] of a batch with n values a channel."""
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            assert self.momentum is not None
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
 
 
 class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):

@@ -166,7 +166,9 @@ class _Divide(torch.autograd.Function):
                 sigma = u.mT @ (S @ v)
                 W_SN = S / sigma
             g = ctx.stack.pad(gradients)
-            along = torch.bmm(g.view(len(g), 1, -1), W_SN.view(len(g), -1, 1))  # <g, W / sigma>, [L, 1, 1]
+            along = (g * W_SN).sum(
+                (1, 2), keepdim=True
+            )  # <g, W / sigma>, [L, 1, 1]; as a product of matrices it has one block of threads
             gradient = torch.baddbmm(g, u * along, v.mT, alpha=-1) / sigma
         return None, None, None, None, None, *ctx.stack.unpad(gradient)
 

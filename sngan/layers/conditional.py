@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sngan.layers.batch_norm import BatchNorm2d
+from sngan.layers.lookup import rows
 
 
 class ConditionalBatchNorm2d(nn.Module):
@@ -19,8 +20,8 @@ class ConditionalBatchNorm2d(nn.Module):
         self.beta = nn.Parameter(torch.zeros(n_classes, channels))
 
     def forward(self, h: Tensor, y: Tensor) -> Tensor:
-        gamma = self.gamma[y][:, :, None, None]  # [N, C, 1, 1]
-        beta = self.beta[y][:, :, None, None]
+        gamma = rows(self.gamma, y)[:, :, None, None]  # [N, C, 1, 1]
+        beta = rows(self.beta, y)[:, :, None, None]
         h = self.normalize(h)
         return gamma * h + beta
 

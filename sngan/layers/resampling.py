@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,6 +33,15 @@ class Resampling3x3(nn.Conv2d):
 Upsampling = Literal["nearest", "bilinear"]
 
 
+def upsampled(x: Tensor, upsampling: Upsampling) -> Tensor:
+    """[N, C, H, W] -> [N, C, 2H, 2W]."""
+    if upsampling == "nearest" and torch.compiler.is_compiling():
+        # compiled, the gradient of `interpolate` is added up in whatever order the threads come; that of this is a sum of 2 x 2 pixels
+        n, c, h, w = x.shape
+        return x[:, :, :, None, :, None].expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)
+    return F.interpolate(x, scale_factor=2, mode=upsampling)
+
+
 class UpsampledConv2d(Resampling3x3):
     """Upsampling, then the convolution: [N, C_in, H, W] -> [N, C_out, 2H, 2W]; one operation where it is the nearest pixel's."""
 
@@ -43,7 +53,7 @@ class UpsampledConv2d(Resampling3x3):
         if self.upsampling == "nearest" and self._is_fused(x.shape[-1]):
             kernel = 4 * shifted_mean(self.weight).flip(2, 3).transpose(0, 1)  # transposed convolutions read kernels backwards
             return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
-        return super().forward(F.interpolate(x, scale_factor=2, mode=self.upsampling))
+        return super().forward(upsampled(x, self.upsampling))
 
 
 class PooledConv2d(Resampling3x3):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sngan.layers.batch_norm import BatchNorm2d
-from sngan.layers.resampling import PooledConv2d, UpsampledConv2d, Upsampling
+from sngan.layers.resampling import PooledConv2d, UpsampledConv2d, Upsampling, upsampled
 
 
 class GeneratorBlock(nn.Module):
@@ -33,7 +33,7 @@ class GeneratorBlock(nn.Module):
         given = () if condition is None else (condition,)
         h: Tensor = self.conv1(F.relu(self.norm1(x, *given)))  # [N, C_out, 2H, 2W]
         h = self.conv2(F.relu(self.norm2(h, *given)))
-        return h + F.interpolate(self.shortcut(x), scale_factor=2, mode=self.upsampling)
+        return h + upsampled(self.shortcut(x), self.upsampling)
 
 
 class DiscriminatorBlock(nn.Module):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 import os
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -125,6 +128,9 @@ def _compiled(step: Engine, kind: Kind) -> Engine:
     dynamo, exc = torch._dynamo.config, torch._dynamo.exc
     for limit in ("recompile_limit", "accumulated_recompile_limit"):
         setattr(dynamo, limit, max(getattr(dynamo, limit), MOST_GRAPHS))
+    # sums are split in a way that does not hang on timings, so that a resumed run equals the uninterrupted one
+    torch._inductor.config.deterministic = True
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores for float32 matrix multiplication available", UserWarning)
     # on a machine without a GPU, torch built for GPUs would warn that it finds none; and exceeding a limit is an error here, not a warning
     for logger in ("torch.utils.cpp_extension", "torch._dynamo.convert_frame"):
         logging.getLogger(logger).setLevel(logging.ERROR)
@@ -179,7 +185,7 @@ class CapturedStep:
         graph = torch.cuda.CUDAGraph()
         try:
             # other threads may talk to the GPU meanwhile
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with nothing_collected(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 stats = self._step(self._inputs)
                 self._names, self._values = list(stats), torch.stack([value.float() for value in stats.values()])
         except torch.OutOfMemoryError as error:
@@ -192,6 +198,19 @@ class CapturedStep:
                 f"engine: this step cannot be captured as a CUDA graph ({reason}); use engine=compile or eager"
             ) from error
         self._graph = graph
+
+
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """No garbage is collected inside the block: an earlier run's graph in it would end the capture of this one's."""
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _tensors(inputs: Inputs) -> list[Tensor]:

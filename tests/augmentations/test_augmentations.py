@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sngan import Config, UserError, train
-from sngan.augmentations.augmentation import Augmentation
+from sngan.augmentations.augmentation import Augmentation, gathered, indexed
 from sngan.config import Component
 from sngan.data.images import ImageSpec
 from sngan.layers.normalized import Normalized
@@ -148,3 +148,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(words: list[str], tiny: Tiny) ->
         assert whole["augment_updates"] == 2
     train(tiny("run_dir=next", "init=whole", "steps=1", *words[:1], *WITHOUT_SCORES))
     assert load_file(open_checkpoint("next").path / "discriminator.safetensors").get("augment_p", 0) == 0
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pixels_are_the_same_gathered_and_indexed(memory_format: torch.memory_format) -> None:
+    x = torch.randn(3, 2, 5, 4, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    row, column = torch.randint(5, (3, 5, 4)), torch.randint(4, (3, 5, 4))
+    weights = torch.randn(3, 2, 5, 4, dtype=torch.float64)
+    assert torch.equal(indexed(x, row, column), gathered(x, row, column))
+    gradients = [torch.autograd.grad((pick(x, row, column) * weights).sum(), x)[0] for pick in (indexed, gathered)]
+    torch.testing.assert_close(*gradients, rtol=1e-14, atol=0)

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from sngan.layers.batch_norm import BatchNorm1d, BatchNorm2d, groups, takes_groups
+from sngan.training import engine
+
+needs_a_compiler = pytest.mark.skipif(engine.why_not("compile", torch.device("cpu")) is not None, reason="needs a C++ compiler")
 
 
 @pytest.mark.parametrize(("norm", "shape"), [(BatchNorm2d(3), (12, 3, 4, 4)), (BatchNorm1d(5), (12, 5))], ids=["2d", "1d"])
@@ -42,3 +45,20 @@ def assert_same_state(a: nn.Module, b: nn.Module) -> None:
     other: dict[str, Tensor] = b.state_dict()
     for name, value in a.state_dict().items():
         torch.testing.assert_close(value, other[name], rtol=1e-12, atol=1e-12)
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_compiled_groups_are_the_groups(affine: bool, memory_format: torch.memory_format) -> None:
+    plain = BatchNorm2d(5, affine=affine).double()
+    if affine:
+        nn.init.normal_(plain.weight)
+        nn.init.normal_(plain.bias)
+    fused = copy.deepcopy(plain)
+    h = torch.randn(12, 5, 3, 2, dtype=torch.float64).to(memory_format=memory_format)
+    h[:4] += 3.0
+    compiled = torch.compile(fused, fullgraph=True)
+    with groups(plain, 3), groups(fused, 3):
+        torch.testing.assert_close(compiled(h), plain(h), rtol=1e-12, atol=1e-12)
+    assert_same_state(fused, plain)

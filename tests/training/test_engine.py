@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -401,6 +402,42 @@ def test_bfloat16_of_a_gpu_stays_within_two_per_cent_of_float32_for_a_step() -> 
         _, rounded = trained(kind, *RESNETS, "precision=bf16", steps=1, device=GPU)
         assert not torch.equal(exact, rounded)
         torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0.02)
+
+
+@needs_a_gpu
+def test_a_graph_of_an_earlier_run_that_is_garbage_does_not_end_a_capture() -> None:
+    for _ in range(2):
+        _, train = engine_of("graph", composed(*TINY), GPU)
+        cycle: list[object] = [train]
+        cycle.append(cycle)
+        threshold = gc.get_threshold()
+        gc.set_threshold(20)  # collects many times in a step
+        try:
+            for step in range(5):
+                train(inputs(composed(*TINY), step, GPU, torch.float32))
+        finally:
+            gc.set_threshold(*threshold)
+        del train, cycle
+
+
+def test_nothing_is_collected_during_a_capture() -> None:
+    freed = []
+
+    class Thing:
+        def __del__(self) -> None:
+            freed.append(self)
+
+    def garbage() -> None:
+        thing = Thing()
+        thing.itself = thing  # type: ignore[attr-defined]
+
+    garbage()
+    with engine.nothing_collected():
+        assert len(freed) == 1
+        garbage()
+        assert not gc.isenabled()
+        assert len(freed) == 1
+    assert gc.isenabled()
 
 
 def warmed_up(kind: Kind, *overrides: str) -> tuple[engine.Engine, list[Inputs]]:
