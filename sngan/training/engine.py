@@ -181,9 +181,9 @@ class CapturedStep:
 
     def _capture(self, inputs: Inputs) -> None:
         """Records the step without running it."""
-        self._inputs = Inputs(*(None if t is None else t.clone() for t in inputs))  # type: ignore[arg-type]
         graph = torch.cuda.CUDAGraph()
         try:
+            self._inputs = Inputs(*(None if t is None else t.clone() for t in inputs))  # type: ignore[arg-type]
             # other threads may talk to the GPU meanwhile
             with nothing_collected(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 stats = self._step(self._inputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,13 @@ from sngan.data.huggingface import HuggingFace
 from sngan.data.images import ImageSpec
 from sngan.data.reading import read_all
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when the library is imported
 datasets = pytest.importorskip("datasets", reason="needs the extra huggingface")
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
 
 
 def table(levels: list[int], **columns: list[Any]) -> Any:

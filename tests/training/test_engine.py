@@ -503,10 +503,11 @@ def test_a_step_that_does_not_fit_is_not_said_to_be_uncapturable() -> None:
     _, train = engine_of("graph", config, GPU)
     for step in range(engine.WARMUP_STEPS):
         train(inputs(config, step, GPU, torch.float32))
+    large = inputs(composed(*TINY, "batch=4096"), 9, GPU, torch.float32)
     taken = torch.cuda.memory_reserved() / torch.cuda.get_device_properties(GPU).total_memory
     try:
         torch.cuda.set_per_process_memory_fraction(taken)
         with pytest.raises(UserError, match="the GPU's memory does not hold this step"):
-            train(inputs(composed(*TINY, "batch=4096"), 9, GPU, torch.float32))
+            train(large)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

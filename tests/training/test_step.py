@@ -413,7 +413,7 @@ class CountKernels(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_spectral_norm_of_the_resnet_is_20_kernels_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spectral_norm_of_the_resnet_is_21_kernels_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU kernels are what it costs; this is the form of GPUs, counted on this CPU."""
     monkeypatch.setattr(spectral_norm, "LAYER_BY_LAYER_ON", frozenset())
     counts = {}
@@ -427,4 +427,4 @@ def test_spectral_norm_of_the_resnet_is_20_kernels_an_update(monkeypatch: pytest
             update_discriminator(state, game, seen)
         counts[normalization] = count.n
     assert counts["none"] > 50
-    assert 15 <= counts["spectral"] - counts["none"] <= 20
+    assert 15 <= counts["spectral"] - counts["none"] <= 21
