@@ -61,7 +61,8 @@ def naming_memory(message: str) -> Iterator[None]:
 def _of_memory(error: Exception) -> bool:
     """Torch has a class for a GPU's memory alone, whose name is told here because torch takes seconds to import."""
     if isinstance(error, RuntimeError):
-        said = ("can't allocate memory", "bad_alloc", "Cannot allocate memory")
+        # the last is what oneDNN says when it gets no memory for the code of a convolution
+        said = ("can't allocate memory", "bad_alloc", "Cannot allocate memory", "could not create a primitive")
         return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == ENOMEM)
 

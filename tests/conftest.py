@@ -7,9 +7,11 @@ import gc
 import os
 import re
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, partial, wraps
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -124,9 +126,27 @@ def full_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+def alone(test: Callable[..., None]) -> Callable[..., None]:
+    """Runs a test in a pytest of its own: torch's convolutions that once fail for want of memory fail in their process for good."""
+
+    @wraps(test)
+    def run(**fixtures: Any) -> None:
+        if "SNGAN_TESTED_ALONE" in os.environ:
+            return test(**fixtures)
+        name = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")} | {
+            "SNGAN_TESTED_ALONE": "1"
+        }
+        words = [sys.executable, "-m", "pytest", name]
+        done = subprocess.run(words, cwd=CONFIGS.parent, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+    return run
+
+
 @contextmanager
 def little_memory(size: int) -> Iterator[None]:
-    """Within it this process gets no more than so many further bytes."""
+    """Within it this process gets no more than so many further bytes; for a test that runs `alone`."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + size, limits[1]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import finished_run, little_memory
+from conftest import alone, finished_run, little_memory
 from sngan.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
@@ -173,7 +173,10 @@ def test_a_run_that_drew_nothing_has_its_checkpoints(tmp_path_factory: pytest.Te
     assert main(["sample", f"run={run}", "mode=training", "mode.source=checkpoints", "n=4"]) == 0
 
 
+@alone
 def test_running_out_of_memory_is_told_in_a_line(plain: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["sample", f"run={plain}", "n=4"]) == 0  # imports what it needs
+    capsys.readouterr()
     with little_memory(20_000_000):
         assert main(["sample", f"run={plain}", "n=1000000"]) == 2
     assert capsys.readouterr().err == "sngan: sample runs out of memory; lower n, or name fewer seeds\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import little_memory
+from conftest import alone, little_memory
 from sngan import build
 from sngan.config import Component
 from sngan.data.images import ImageSpec
@@ -35,6 +35,7 @@ def test_a_network_of_one_image_beyond_all_bounds_still_makes_one() -> None:
     assert batch_of(nn.Flatten(), torch.zeros(1, MOST_NUMBERS + 1)) == 1
 
 
+@alone
 def test_large_images_take_no_more_memory_than_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sngan.sampling.fitting.MOST_NUMBERS", MOST_NUMBERS // 64)
     G = generator(256, 4, 4, 4, 4, 4, 4)

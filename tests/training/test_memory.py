@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conftest import TINY, little_memory
+from conftest import TINY, alone, little_memory
 from sngan import Config, UserError, build, compose, train
 from sngan.data.images import ImageSpec
 from sngan.networks import build_networks
@@ -94,6 +94,7 @@ def test_a_step_that_does_not_fit_names_what_may(tiny: Callable[..., Config]) ->
             check_memory(need, int(free * 1e9), config, CPU, n=64, m=128)
 
 
+@alone
 def test_running_out_of_memory_is_told_in_a_line(tiny: Callable[..., Config]) -> None:
     with (
         little_memory(300_000_000),
