@@ -24,7 +24,6 @@ from sngan import compose
 from sngan.benchmark.measures import seconds
 from sngan.benchmark.variants import Contender, ladder
 from sngan.data.images import game_spec
-from sngan.devices import describe
 from sngan.precision import precision
 from sngan.registry import build
 
@@ -103,8 +102,7 @@ def main() -> None:
     contender = Contender(variant, config, game_spec(source.spec, conditional=False), source.load("train"), device)
     for _ in range(6):
         contender.step()
-    record = head("gpu_step.py", "a step of experiment=cifar10_resnet, batch 64, G batch 128, 5 discriminator updates") | {
-        "device": describe(device),
+    record = head("gpu_step.py", "a step of experiment=cifar10_resnet, batch 64, G batch 128, 5 discriminator updates", "cuda") | {
         "engine": variant.engine,
         "precision": variant.precision,
         "step_ms": 1e3 * min(seconds(contender.step, device, times=20) for _ in range(3)),

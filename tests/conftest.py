@@ -28,6 +28,7 @@ from sngan import Config, UserError, compose
 from sngan.__main__ import main
 from sngan.cli.compose import composed as composed_by_hydra
 from sngan.cli.compose import train_config
+from sngan.training import engine
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -51,6 +52,9 @@ TINY = [
     "device=cpu",
 ]
 """The default experiment, shrunk until a run takes a second."""
+
+
+needs_a_compiler = pytest.mark.skipif(engine.why_not("compile", torch.device("cpu")) is not None, reason="needs a C++ compiler")
 
 
 def pytest_collection_finish() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
 from sngan.layers.head import Conv2dHead, LinearHead, full_precision
-from sngan.layers.lookup import ClassEmbedding
+from sngan.layers.lookup import ClassEmbedding, is_class
 
 Labels = Literal["projection", "concat", "auxiliary"]
 
@@ -42,8 +42,7 @@ class Discriminator(nn.Module):
         assert (y is not None) == (self.n_classes > 0), "labels are for conditional discriminators, and they need them"
         if y is None or self.labels != "concat":
             return x
-        classes = torch.arange(self.n_classes, device=y.device)
-        maps = (y[:, None] == classes).to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])  # [N, K, H, W]
+        maps = is_class(y, self.n_classes).to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])  # [N, K, H, W]
         return torch.cat([x, maps], dim=1)
 
     def judged(self, logits: Tensor, h: Tensor, y: Tensor | None) -> Tensor:

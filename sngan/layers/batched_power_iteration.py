@@ -166,9 +166,8 @@ class _Divide(torch.autograd.Function):
                 sigma = u.mT @ (S @ v)
                 W_SN = S / sigma
             g = ctx.stack.pad(gradients)
-            along = (g * W_SN).sum(
-                (1, 2), keepdim=True
-            )  # <g, W / sigma>, [L, 1, 1]; as a product of matrices it has one block of threads
+            # <g, W / sigma>, [L, 1, 1]; as a batch of products of a row and a column, a GPU has one block of threads for each
+            along = (g * W_SN).sum((1, 2), keepdim=True)
             gradient = torch.baddbmm(g, u * along, v.mT, alpha=-1) / sigma
         return None, None, None, None, None, *ctx.stack.unpad(gradient)
 

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor, nn
 
 
+def is_class(y: Tensor, n_classes: int) -> Tensor:
+    """Whether each image is of each class: int64 [N] -> bool [N, n_classes]."""
+    return y[:, None] == torch.arange(n_classes, device=y.device)
+
+
 def rows(table: Tensor, y: Tensor) -> Tensor:
     """table[y]: [classes, F] and int64 [N] -> [N, F].
 
@@ -14,8 +19,7 @@ def rows(table: Tensor, y: Tensor) -> Tensor:
     """
     if not torch.compiler.is_compiling():
         return table[y]
-    is_row = y[:, None] == torch.arange(len(table), device=y.device)  # [N, classes]
-    return torch.where(is_row[:, :, None], table, 0.0).sum(1)
+    return torch.where(is_class(y, len(table))[:, :, None], table, 0.0).sum(1)
 
 
 class ClassEmbedding(nn.Embedding):

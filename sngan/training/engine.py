@@ -128,7 +128,7 @@ def _compiled(step: Engine, kind: Kind) -> Engine:
     dynamo, exc = torch._dynamo.config, torch._dynamo.exc
     for limit in ("recompile_limit", "accumulated_recompile_limit"):
         setattr(dynamo, limit, max(getattr(dynamo, limit), MOST_GRAPHS))
-    # sums are split in a way that does not hang on timings, so that a resumed run equals the uninterrupted one
+    # sums are not split by what was timed, which would make one process differ from the next
     torch._inductor.config.deterministic = True
     warnings.filterwarnings("ignore", "TensorFloat32 tensor cores for float32 matrix multiplication available", UserWarning)
     # on a machine without a GPU, torch built for GPUs would warn that it finds none; and exceeding a limit is an error here, not a warning

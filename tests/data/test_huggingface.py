@@ -1,11 +1,16 @@
-"""Data sets that Hugging Face's library has written to disk; nothing is downloaded."""
+"""Data sets that Hugging Face's library has written to disk, or downloads from a Hub, which is here."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_hub import SHA, Handler, serving
 from PIL import Image
 
 from sngan import UserError
@@ -16,10 +21,52 @@ from sngan.data.reading import read_all
 datasets = pytest.importorskip("datasets", reason="needs the extra huggingface")
 
 
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+class Hub(Handler):
+    """The data set me/pictures: files in a folder."""
+
+    folder: Path
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        files = [file for file in self.folder.iterdir() if file.is_file()]
+        entries = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": etag(file)} for file in files]
+        if match := re.fullmatch(r"/datasets/me/pictures/resolve/\w+/(.+)", path):
+            file = self.folder / match[1]
+            if file in files:
+                self.send_file(file.read_bytes(), etag(file))
+            else:
+                self.answer({}, 404, "EntryNotFound")
+        elif path == f"/api/datasets/me/pictures/tree/{SHA}":
+            self.answer(entries)
+        elif path.startswith("/api/datasets/me/pictures/tree/"):
+            self.answer({}, 404, "EntryNotFound")
+        elif path in ("/api/datasets/me/pictures", f"/api/datasets/me/pictures/revision/{SHA}"):
+            self.answer({"id": "me/pictures", "sha": SHA, "siblings": [{"rfilename": file.name} for file in files]})
+        else:
+            self.answer({}, 404)
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["paths"]
+        files = [self.folder / name for name in wanted if (self.folder / name).is_file()]
+        self.answer([{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": etag(file)} for file in files])
+
+
+def etag(file: Path) -> str:
+    return hashlib.sha1(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a Hub, to which `datasets` goes."""
+    Hub.folder = tmp_path / "hub"
+    Hub.folder.mkdir()
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+    with serving(Hub, monkeypatch) as here:
+        monkeypatch.setattr("datasets.config.HF_ENDPOINT", here)
+        yield Hub.folder
 
 
 def table(levels: list[int], **columns: list[Any]) -> Any:
@@ -65,6 +112,16 @@ def test_a_folder_of_tables_is_loaded_and_its_columns_can_be_named(monkeypatch: 
         source("tables").load("test")
 
 
+def test_a_data_set_of_the_hub_is_downloaded_once(hub: Path) -> None:
+    table([10, 20, 30], label=[2, 0, 2]).to_parquet(hub / "train.parquet")
+    table([40], label=[1]).to_parquet(hub / "test.parquet")
+    found = source("me/pictures")
+    assert (found.name, found.count("train"), found.count("test"), found.spec) == ("pictures", 3, 1, ImageSpec(16, 3, 3))
+    for file in hub.iterdir():
+        file.write_bytes(b"")
+    assert levels(source("me/pictures", revision=SHA)) == levels(found) == ([10, 20, 30], [2, 0, 2])
+
+
 def test_pictures_beside_the_table_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(Path("cache").absolute()))
     for name in ("cat", "dog"):
@@ -98,6 +155,7 @@ def test_the_listing_changes_with_the_labels_and_the_hash_with_the_pictures() ->
         ({"label": "class"}, r"data\.label=class: no such column"),
     ],
 )
+@pytest.mark.usefixtures("hub")
 def test_what_is_not_there_is_told_in_two_lines(options: dict[str, Any], said: str) -> None:
     table([10], label=[0]).save_to_disk("kept")
     with pytest.raises(UserError, match=said) as told:

@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from conftest import needs_a_compiler
 from sngan.layers.batch_norm import BatchNorm1d, BatchNorm2d, groups, takes_groups
-from sngan.training import engine
-
-needs_a_compiler = pytest.mark.skipif(engine.why_not("compile", torch.device("cpu")) is not None, reason="needs a C++ compiler")
 
 
 @pytest.mark.parametrize(("norm", "shape"), [(BatchNorm2d(3), (12, 3, 4, 4)), (BatchNorm1d(5), (12, 5))], ids=["2d", "1d"])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
+from conftest import needs_a_compiler
 from sngan.layers.lookup import ClassEmbedding, rows
-from sngan.training import engine
-
-needs_a_compiler = pytest.mark.skipif(engine.why_not("compile", torch.device("cpu")) is not None, reason="needs a C++ compiler")
 
 
 @needs_a_compiler

@@ -7,20 +7,17 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import torch
+from local_hub import SHA, Handler, serving
 
 import sngan
 from conftest import finished_run
 
-SHA = "0" * 40
 
-
-class Hub(BaseHTTPRequestHandler):
+class Hub(Handler):
     """The parts of the Hub's interface that pushing and loading use."""
 
     folder: Path
@@ -45,13 +42,7 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if match := re.fullmatch(rf"/me/shapes/resolve/{SHA}/([\w.]+)", self.path):
             content = (self.folder / match[1]).read_bytes()
-            self.send_response(200)
-            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", SHA)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
+            self.send_file(content, hashlib.sha1(content).hexdigest())
         elif self.path.startswith("/api/models/me/shapes/tree/"):
             files = [(path.name, path.read_bytes()) for path in self.folder.iterdir()]
             self.answer([{"type": "file", "path": name, "size": len(b), "oid": hashlib.sha1(b).hexdigest()} for name, b in files])
@@ -63,38 +54,15 @@ class Hub(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def answer(self, content: object, status: int = 200) -> None:
-        text = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        if status == 404:
-            self.send_header("X-Error-Code", "RepoNotFound")
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a Hub, to which huggingface_hub goes."""
-    from huggingface_hub import constants
-
     Hub.folder, Hub.tokens = tmp_path / "hub", []
     Hub.folder.mkdir()
-    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        here = f"http://127.0.0.1:{server.server_port}"  # HF_ENDPOINT is read when huggingface_hub is imported
-        monkeypatch.setattr(constants, "ENDPOINT", here)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", here + "/{repo_id}/resolve/{revision}/{filename}")
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Hub, monkeypatch):
         yield Hub.folder
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from reference_step import (
 )
 from several_ranks_step import ends, played
 
-from conftest import composed
+from conftest import composed, needs_a_compiler
 from sngan import Config, registry
 from sngan.config import DiscriminatorNetwork, GeneratorNetwork
 from sngan.precision import precision
@@ -40,7 +40,6 @@ from sngan.training.step import Inputs, train_step
 
 CPU = torch.device("cpu")
 CONFIGS = Path(__file__).parents[2] / "configs"
-needs_a_compiler = pytest.mark.skipif(engine.why_not("compile", CPU) is not None, reason="needs a C++ compiler")
 
 SMALL = ["generator.widths=[8,6,4,4]", "discriminator.widths=[4,6,8,6,4]"]
 ROWS = sorted(path.stem for path in (CONFIGS / "constraint").glob("*.yaml"))

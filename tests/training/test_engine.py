@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from conftest import TINY, composed
+from conftest import TINY, composed, needs_a_compiler
 from sngan import Config, UserError, build
 from sngan.__main__ import main
 from sngan.augmentations.augmentation import Augmentation
@@ -34,7 +34,6 @@ from sngan.training.step import Game, Inputs
 
 CPU = torch.device("cpu")
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-needs_a_compiler = pytest.mark.skipif(engine.why_not("compile", CPU) is not None, reason="needs a C++ compiler")
 
 RESNETS = [
     "generator=resnet", "generator.widths=[16,16,16,16]", "discriminator=resnet", "discriminator.widths=[16,16,16]",
