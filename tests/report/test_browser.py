@@ -1,9 +1,12 @@
-"""The pages in a real browser: they load in silence, and slider, sorting, curves and ticks work. Skipped where there is no Chromium."""
+"""The pages in a real browser: silent, renewed where watched; slider, sorting, curves and ticks work. Skipped where there is no Chromium."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +139,34 @@ def test_a_tick_hides_a_setting_in_every_chart(show: Any) -> None:
     assert page.locator(".curve[data-group='1']").first.is_visible()
     page.locator("[data-toggles='0']").check()
     assert all(curve.is_visible() for curve in curves.all())
+
+
+def test_a_page_that_is_watched_follows_the_run(browser: Any, sweep: Path) -> None:
+    run = Path(shutil.copytree(sweep / "loss-hinge" / "seed0", "run"))
+    scalars = (run / "scalars.jsonl").read_text().splitlines()
+    (run / "result.json").rename("result.json")
+    (run / "scalars.jsonl").write_text("\n".join(scalars[:-1]) + "\n")
+    words = [sys.executable, "-m", "sngan", "watch", "run", "port=0", "every=1", "neighbours=0", "device=cpu"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        page = browser.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(process.stdout.readline().split()[0])
+        body = page.locator("body")
+        body.get_by_text("unfinished").first.wait_for()
+
+        # nobody touches the page: it asks again itself
+        (run / "scalars.jsonl").write_text("\n".join(scalars) + "\n")
+        Path("result.json").rename(run / "result.json")
+        body.get_by_text("unfinished").first.wait_for(state="detached")
+        assert "finished" in body.inner_text()
+        assert page.evaluate("[...document.images].filter((image) => image.complete && !image.naturalWidth).length") == 0
+        page.close()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert said == []
 
 
 def test_markup_in_names_and_configs_does_nothing(browser: Any, sweep: Path) -> None:
