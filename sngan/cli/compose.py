@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from sngan.cli.hydra_app import configs, readable_errors
+from sngan.cli.hydra_app import composing, readable_errors
 from sngan.cli.plugins import import_plugin
 from sngan.cli.registered import offer_registered
 from sngan.cli.run_names import run_dir
@@ -29,19 +27,6 @@ def composed(command: str, overrides: Sequence[str]) -> DictConfig:
     offer_registered(overrides)
     with readable_errors(command, overrides), composing():
         return hydra.compose(command, list(overrides))
-
-
-@contextmanager
-def composing() -> Iterator[None]:
-    """Inside, Hydra can compose configs, even within a command that it runs."""
-    before = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(configs()), version_base="1.3"):
-            yield
-    finally:
-        if before is not None:
-            GlobalHydra.instance().initialize(before)
 
 
 def train_config(cfg: DictConfig, overrides: Sequence[str]) -> Config:

@@ -16,7 +16,7 @@ import hydra
 import yaml
 from omegaconf import OmegaConf
 
-from sngan.cli.hydra_app import configs, overrides_first, readable_errors
+from sngan.cli.hydra_app import composing, configs, overrides_first, readable_errors
 from sngan.errors import UserError
 from sngan.keys import flat
 
@@ -96,7 +96,7 @@ class Manual:
         if {"-m", "--multirun"} & set(flags):
             overrides = []
         search = [f"hydra.searchpath={json.dumps([f'file://{folder}' for folder in own])}"] if own else []
-        with readable_errors(command, overrides), hydra.initialize_config_dir(str(configs()), version_base="1.3"):
+        with readable_errors(command, overrides), composing():
             cfg = hydra.compose(command, [*overrides, *search], return_hydra_config=True)
             values = OmegaConf.to_container(cfg, resolve=False)
         assert isinstance(values, dict)

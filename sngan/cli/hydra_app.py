@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 import yaml
 from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -43,6 +44,13 @@ INSTEAD = {
 """Hydra's flags and keys that have no use here, and what to use instead."""
 
 
+OF_1_3 = hydra.__version__.startswith("1.3.")
+RULES = {"version_base": "1.3"} if OF_1_3 else {}
+"""Hydra's rules of composition: those of 1.3, which later versions have without being asked."""
+TRUSTED: dict[str, Any] = {} if OF_1_3 else {"execution_whitelist": ["sngan.*"]}
+"""What a config may name to be run, of which Hydra asks from 1.4 on; its own launchers and logging need no leave."""
+
+
 EXTRAS = {
     "hydra/launcher=joblib": "sweep",
     "hydra/sweeper=optuna": "sweep",
@@ -63,6 +71,19 @@ def configs() -> Path:
     return next(folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir())
 
 
+@contextmanager
+def composing() -> Iterator[None]:
+    """Inside, Hydra can compose configs from the YAML files, even within a command that it runs."""
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(configs()), **RULES):
+            yield
+    finally:
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
+
+
 def call_hydra(command: str, job: Callable[[DictConfig], Any], words: list[str]) -> None:
     """Runs Hydra on the words of a command line with `job` as its application; raises `UserError` if they are wrong."""
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
@@ -71,7 +92,7 @@ def call_hydra(command: str, job: Callable[[DictConfig], Any], words: list[str])
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with readable_errors(command, words), _mode_of(words):
-            hydra.main(version_base="1.3", config_path=str(configs()), config_name=command)(job)()
+            hydra.main(config_path=str(configs()), config_name=command, **RULES, **TRUSTED)(job)()
     finally:
         sys.argv = before[0]
         os.environ.pop("HYDRA_FULL_ERROR")
@@ -150,6 +171,8 @@ def readable_errors(command: str, words: Sequence[str]) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         if "INTERVAL_SWEEP" in str(error):
             raise UserError("interval(…) is for a search: add hydra/sweeper=optuna, or list values as in loss=hinge,bce") from None
+        if match := re.match("Key '([^']+)' is not in struct", str(error)):  # ~KEY since Hydra 1.4
+            raise UserError(_unknown_key(match[1], command, words)) from None
         raise UserError(_first_line(error)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"a config file is not YAML: {' '.join(str(error).split())}") from None
@@ -186,7 +209,7 @@ def _keys(command: str, words: Sequence[str]) -> dict[str, Any]:
     choices = [word.split(",")[0] for word in words if (configs() / word.split("=")[0]).is_dir()]
     for overrides in (choices, []):
         try:
-            with hydra.initialize_config_dir(str(configs()), version_base="1.3"):
+            with composing():
                 tree = OmegaConf.to_container(hydra.compose(command, overrides), resolve=False)
         except (HydraException, OmegaConfBaseException):
             continue  # a choice from one's own --config-dir

@@ -11,8 +11,8 @@ import hydra
 import yaml
 from omegaconf import OmegaConf
 
-from sngan.cli.compose import composing, takes_no_score
-from sngan.cli.hydra_app import configs, readable_errors
+from sngan.cli.compose import takes_no_score
+from sngan.cli.hydra_app import composing, configs, readable_errors
 from sngan.errors import UserError
 from sngan.keys import flat
 

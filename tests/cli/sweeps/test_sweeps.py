@@ -243,7 +243,9 @@ def test_an_extra_that_is_not_installed_is_named() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[2, 2, 2]"
-    lines = done.stderr.strip().splitlines()
+    lines = [
+        line for line in done.stderr.splitlines() if line.startswith("sngan: ")
+    ]  # Hydra 1.4 has its own about plugins it misses
     for line, extra in zip(lines, choices.values(), strict=True):
         assert line.endswith(f"needs the extra {extra}, which is not installed: pip install 'sngan[{extra}]'")
 
