@@ -66,14 +66,24 @@ KINDS: dict[str, Inside] = {
 
 @register("data", "shapes")
 class Shapes(Source):
-    """The embedded data set. Image i of a split is a function of (seed, split, i) alone, however many there are."""
+    """The embedded data set. Image i of a split is a function of (seed, max_angle, split, i) alone, however many there are."""
 
     name = "shapes"
     spec = ImageSpec(resolution=RESOLUTION, channels=3, n_classes=len(KINDS))
 
-    def __init__(self, *, n_train: Count, n_test: Count, seed: Annotated[int, Field(ge=0, lt=2**63)]):
+    def __init__(
+        self,
+        *,
+        n_train: Count,
+        n_test: Count,
+        seed: Annotated[int, Field(ge=0, lt=2**63)],
+        max_angle: Annotated[float, Field(ge=0, le=360)] = 360,
+    ):
+        """Args:
+        max_angle: In degrees. Each shape is turned by an angle that is uniform in [0, max_angle).
+        """
         self.size: dict[Split, int] = {"train": n_train, "test": n_test}
-        self.seed = seed
+        self.seed, self.max_angle = seed, max_angle
 
     def count(self, split: Split) -> int:
         return self.size[split]
@@ -89,13 +99,13 @@ class Shapes(Source):
             chunks = list(zip(pixels.split(CHUNK), labels.split(CHUNK), random[:, 1:].split(CHUNK), strict=True))
             with _one_thread():
                 for out, y, r in tqdm(chunks, f"drawing {self.name} ({split})", delay=2, leave=False, disable=None):
-                    out.copy_(_draw(y, r))
+                    out.copy_(_draw(y, r, max_angle=self.max_angle))
             return {"pixels": pixels}
 
         def fits(found: Tensors) -> bool:
             return {name: (p.dtype, tuple(p.shape)) for name, p in found.items()} == {"pixels": (torch.uint8, (n, *SIZE))}
 
-        made_from = {"seed": self.seed, "split": number, "n": n, **_drawn_by()}
+        made_from = {"seed": self.seed, "max_angle": self.max_angle, "split": number, "n": n, **_drawn_by()}
         return TensorImages(remembered(self.name, made_from, draw, fits=fits, quiet=True)["pixels"], labels)
 
 
@@ -122,11 +132,11 @@ def _uniforms(n: int, *, key: tuple[int, int]) -> Tensor:
     return torch.from_numpy((raw >> np.uint64(40)).astype(np.float32) * np.float32(2**-24))
 
 
-def _draw(y: Tensor, r: Tensor) -> Tensor:
-    """Labels [N] and random numbers [N, DRAWS - 1] -> uint8 [N, 3, H, W] in 0..255."""
+def _draw(y: Tensor, r: Tensor, *, max_angle: float) -> Tensor:
+    """Labels [N], random numbers [N, DRAWS - 1] and degrees -> uint8 [N, 3, H, W] in 0..255."""
     radius = 10.0 + 3.0 * r[:, 0]  # in pixels
     centre = (r[:, 1:3] - 0.5) * (RESOLUTION / 2 - radius[:, None])  # [N, 2], half as far as would keep the shape whole
-    angle = 2 * math.pi * r[:, 3]
+    angle = math.radians(max_angle) * r[:, 3]
     cos, sin = angle.cos() / radius, angle.sin() / radius
 
     # the points of the fine grid in each shape's own frame: moved, turned, scaled to the unit disc

@@ -28,6 +28,7 @@ NETWORK = {"norm_of": "matrix"}
 DATA: dict[str, dict[str, Any]] = {
     "image_folder": {"channels": "auto", "fit": "crop", "range": None},
     "npz": {"layout": None, "range": None, "channels": "auto", "resolution": None, "fit": "crop", "renumber": True},
+    "shapes": {"max_angle": 360},
 }
 """By data set: what comes out the same, or is refused when the run goes on (`folder.check_data`): grey pictures had three channels, labels with
 gaps were not numbered anew, and other files were taken."""

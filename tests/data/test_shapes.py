@@ -9,7 +9,7 @@ from sngan.cache import _write
 from sngan.config import Component
 from sngan.data import shapes
 from sngan.data.images import TensorImages
-from sngan.data.shapes import CHUNK, KINDS, Shapes
+from sngan.data.shapes import CHUNK, DRAWS, KINDS, Shapes, _draw
 from sngan.errors import UserError
 from sngan.processes import cache_folder
 from sngan.registry import build
@@ -57,6 +57,20 @@ def test_another_seed_or_split_shares_no_image(other: dict) -> None:
     assert torch.cdist(one, two).min() > 100  # of 0..255 levels, over 3072 of them
 
 
+def test_a_shape_is_turned_by_its_part_of_the_largest_angle() -> None:
+    y, r = torch.arange(10), torch.rand(10, DRAWS - 1)
+    straight, halved = (r.index_put((torch.arange(10), torch.tensor(3)), r[:, 3] * part) for part in (0.0, 0.5))
+    assert torch.equal(_draw(y, r, max_angle=30), _draw(y, halved, max_angle=60))
+    assert torch.equal(_draw(y, r, max_angle=0), _draw(y, straight, max_angle=360))
+    assert not torch.equal(_draw(y, r, max_angle=360), _draw(y, r, max_angle=30))
+
+
+def test_upright_shapes_are_kept_apart_from_others() -> None:
+    turned, upright = draw(50), Shapes(n_train=50, n_test=50, seed=0, max_angle=30).load("train")
+    assert torch.equal(turned.labels, upright.labels)
+    assert not torch.equal(turned.pixels, upright.pixels)
+
+
 def test_images_and_labels_are_as_the_spec_says() -> None:
     source = Shapes(n_train=300, n_test=20, seed=0)
     images = source.load("train")
@@ -92,7 +106,7 @@ def test_kinds_differ() -> None:
     assert (common / either).fill_diagonal_(0).max() < 0.95
 
 
-@pytest.mark.parametrize("fault", [{"n_train": 0}, {"seed": -1}, {"n_test": 1.5}])
+@pytest.mark.parametrize("fault", [{"n_train": 0}, {"seed": -1}, {"n_test": 1.5}, {"max_angle": 361}])
 def test_an_impossible_option_is_refused_by_name(fault: dict) -> None:
     options = {"n_train": 10, "n_test": 10, "seed": 0, **fault}
     with pytest.raises(UserError, match=rf"data\.{next(iter(fault))}="):
