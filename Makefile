@@ -11,8 +11,8 @@ help: ## what can be made
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo '  ARGS="loss=bce seed=1" passes overrides to train and cifar10, or arguments to test'
 
-train: .venv/ready ## train the default, shapes on any CPU in minutes, score it, and say where to look
-	$(RUN) sngan train $(ARGS)
+train: .venv/ready ## train on drawn shapes with labels, on any CPU in minutes, score it, and say where to look
+	$(RUN) sngan train experiment=shapes_conditional $(ARGS)
 
 cifar10: .venv/ready ## the paper's CIFAR-10 ResNet (downloads CIFAR-10 and the Inception weights; wants a GPU)
 	$(RUN) sngan train experiment=cifar10_resnet data.download=true $(ARGS)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -79,13 +80,35 @@ def filled(text: str, results: Path) -> str:
 
 
 def default_run(path: Path) -> str:
-    """The quick scores of the default run, by step."""
+    """What `first_run.py` has measured: the quick distance by step, and the scores at the end beside how closely sigma is followed."""
     record = read_json(path)
     if not record:
         return ""
-    quick = [r for r in record["records"] if r["role"] == "quick"]
-    score = next(iter(quick[0]["scores"]))
-    return table({"step": [r["step"] for r in quick], f"`{score}`": [f"{r['scores'][score]:.2f}" for r in quick]})
+    recipe = next(iter(record["variants"].values()))["runs"]
+    quick = [[r for r in run["records"] if r["role"] == "quick"] for run in recipe]
+    score = next(iter(quick[0][0]["scores"]))
+    curve = {
+        "step": [r["step"] for r in quick[0]],
+        f"`{score}`": [over_seeds([run[i]["scores"][score] for run in quick]) for i in range(len(quick[0]))],
+    }
+    last = {
+        name: [max((r for r in run["records"] if r["role"] == "full"), key=lambda r: int(r["step"])) for run in variant["runs"]]
+        for name, variant in record["variants"].items()
+    }
+    names = [name for name in last[next(iter(last))][0]["scores"] if not name.startswith("classifier_score")]
+    ends: dict[str, list[Any]] = {"trained": list(last)}
+    for name in names:
+        ends[f"`{name}`"] = [over_seeds([r["scores"][name] for r in runs]) for runs in last.values()]
+    sigmas = [variant["sigma"] for variant in record["variants"].values()]
+    ends["sigma / its exact value: mean, 5 % quantile"] = [f"{sigma['mean']:.3f}, {sigma['quantile_5']:.3f}" for sigma in sigmas]
+    ends["seconds"] = [over_seeds([run["seconds"] for run in v["runs"]], ".0f") for v in record["variants"].values()]
+    return f"{len(recipe)} seeds, mean ± deviation; {origin(record, path)}:\n\n{table(curve)}\n{table(ends)}"
+
+
+def over_seeds(values: Sequence[float], form: str = ".2f") -> str:
+    """Mean and sample deviation."""
+    deviation = f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):{form}}{deviation}"
 
 
 def benchmark(path: Path) -> str:

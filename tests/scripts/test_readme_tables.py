@@ -118,6 +118,26 @@ def test_of_two_records_of_the_same_measurement_the_later_one_is_shown(fill) -> 
     assert "2,000" not in text
 
 
+def test_the_first_run_is_the_mean_over_its_seeds_at_the_last_step(fill) -> None:
+    def run(seed: int, distances: dict[int, float]) -> dict[str, object]:
+        scores = [{"role": "quick", "step": step, "scores": {"fd_2k_a": fd}} for step, fd in distances.items()]
+        ends = [{"role": "full", "step": step, "scores": {"fd_5k_a": fd + 1, "recognised_5k_a": 0.75}} for step, fd in distances.items()]
+        return {"seed": seed, "seconds": 100 + 20 * seed, "records": scores + ends}
+
+    sigma = {"weight": "convs.0", "mean": 0.99, "quantile_5": 0.951}
+    runs = [run(0, {0: 50.0, 8: 2.0}), run(1, {0: 52.0, 8: 4.0})]
+    record = {
+        "date": "2026-01-02",
+        "device": "an abacus",
+        "versions": {"torch": "9.9"},
+        "variants": {"the recipe": {"words": [], "sigma": sigma, "runs": runs}},
+    }
+    code, text = fill(place("default_run"), {"shapes_default.json": record})
+    assert code == 0
+    assert "| 0 | 51.00 ± 1.41 |\n| 8 | 3.00 ± 1.41 |" in text
+    assert "| the recipe | 4.00 ± 1.41 | 0.75 ± 0.00 | 0.990, 0.951 | 110 ± 14 |" in text
+
+
 def test_a_marker_that_names_no_table_is_told_what_there_is(fill) -> None:
     error, _ = fill(place("benchmak"), {})
     assert str(error).startswith(
