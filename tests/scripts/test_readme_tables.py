@@ -121,7 +121,9 @@ def test_of_two_records_of_the_same_measurement_the_later_one_is_shown(fill) -> 
 def test_the_first_run_is_the_mean_over_its_seeds_at_the_last_step(fill) -> None:
     def run(seed: int, distances: dict[int, float]) -> dict[str, object]:
         scores = [{"role": "quick", "step": step, "scores": {"fd_2k_a": fd}} for step, fd in distances.items()]
-        ends = [{"role": "full", "step": step, "scores": {"fd_5k_a": fd + 1, "recognised_5k_a": 0.75}} for step, fd in distances.items()]
+        ends = [
+            {"role": "full", "step": step, "scores": {"fd_5k_a": fd + 1, "recognised_5k_a": 0.75}} for step, fd in distances.items()
+        ]
         return {"seed": seed, "seconds": 100 + 20 * seed, "records": scores + ends}
 
     sigma = {"weight": "convs.0", "mean": 0.99, "quantile_5": 0.951}
