@@ -77,7 +77,7 @@ class Shapes(Source):
         n_train: Count,
         n_test: Count,
         seed: Annotated[int, Field(ge=0, lt=2**63)],
-        max_angle: Annotated[float, Field(ge=0, le=360)] = 360,
+        max_angle: Annotated[float, Field(ge=0, le=360)],
     ):
         """Args:
         max_angle: In degrees. Each shape is turned by an angle that is uniform in [0, max_angle).

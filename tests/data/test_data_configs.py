@@ -28,5 +28,8 @@ def test_the_defaults_are_values_that_the_builder_accepts(name):
     registry.check("data", config.Data(**data))
 
 
-def test_only_data_sets_are_choices_of_the_group():
-    assert {path.stem for path in (CONFIGS / "data").rglob("*")} == set(registry.names("data"))
+def test_every_choice_of_the_group_is_a_data_set_and_all_but_one_are_named_as_it():
+    stems = {path.stem for path in (CONFIGS / "data").rglob("*")}
+    assert stems == {*registry.names("data"), "shapes_upright"}
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        assert compose(overrides=["+data=shapes_upright"]).data.name == "shapes"

@@ -30,6 +30,8 @@ def test_the_hash_changes_with_a_single_level_with_the_order_and_with_the_shape(
 
 
 def test_the_hash_is_the_same_in_another_process() -> None:
-    program = "from sngan.data.shapes import Shapes; print(Shapes(n_train=5, n_test=1, seed=0).load('train').sha256())"
+    program = (
+        "from sngan.data.shapes import Shapes; print(Shapes(n_train=5, n_test=1, seed=0, max_angle=360).load('train').sha256())"
+    )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == Shapes(n_train=5, n_test=1, seed=0).load("train").sha256()
+    assert said.strip() == Shapes(n_train=5, n_test=1, seed=0, max_angle=360).load("train").sha256()

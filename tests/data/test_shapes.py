@@ -16,7 +16,7 @@ from sngan.registry import build
 
 
 def draw(n: int = 200, *, seed: int = 0, split: str = "train") -> TensorImages:
-    return Shapes(n_train=n, n_test=n, seed=seed).load(split)
+    return Shapes(n_train=n, n_test=n, seed=seed, max_angle=360).load(split)
 
 
 def test_an_image_does_not_depend_on_how_many_there_are() -> None:
@@ -72,7 +72,7 @@ def test_upright_shapes_are_kept_apart_from_others() -> None:
 
 
 def test_images_and_labels_are_as_the_spec_says() -> None:
-    source = Shapes(n_train=300, n_test=20, seed=0)
+    source = Shapes(n_train=300, n_test=20, seed=0, max_angle=360)
     images = source.load("train")
     assert images.pixels.shape == (300, source.spec.channels, source.spec.resolution, source.spec.resolution)
     assert sorted(images.labels.unique().tolist()) == list(range(source.spec.n_classes))
@@ -108,6 +108,6 @@ def test_kinds_differ() -> None:
 
 @pytest.mark.parametrize("fault", [{"n_train": 0}, {"seed": -1}, {"n_test": 1.5}, {"max_angle": 361}])
 def test_an_impossible_option_is_refused_by_name(fault: dict) -> None:
-    options = {"n_train": 10, "n_test": 10, "seed": 0, **fault}
+    options = {"n_train": 10, "n_test": 10, "seed": 0, "max_angle": 360, **fault}
     with pytest.raises(UserError, match=rf"data\.{next(iter(fault))}="):
         build("data", Component(name="shapes", **options))

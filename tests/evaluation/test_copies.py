@@ -26,7 +26,7 @@ def scorer(tiny: Callable[..., Config]) -> Scorer:
 
 
 def shapes(split: str, n: int, seed: int) -> torch.Tensor:
-    images = Shapes(n_train=300, n_test=100, seed=seed).load(split)  # type: ignore[arg-type]
+    images = Shapes(n_train=300, n_test=100, seed=seed, max_angle=360).load(split)  # type: ignore[arg-type]
     return torch.stack([images[i][0] for i in range(n)])
 
 

@@ -40,7 +40,7 @@ PROTOCOL = {
     "splits": 2, "n_precision_recall": 16, "rounding": "auto", "seed": 3,
 }  # fmt: skip
 SHAPES = {
-    "name": "shapes", "n_train": 64, "n_test": 16, "seed": 0, "dequantize": True, "flip": False, "resident_mb": 1.0, "workers": 0
+    "name": "shapes", "n_train": 64, "n_test": 16, "seed": 0, "max_angle": 360, "dequantize": True, "flip": False, "resident_mb": 1.0, "workers": 0
 }  # fmt: skip
 EXTRACTOR = {"name": "small_resnet", "weights": None}
 
@@ -147,7 +147,7 @@ def test_grey_samples_are_compared_with_grey_images_however_they_are_written() -
 
 
 def test_a_folder_and_an_archive_to_compare_with_are_as_good_as_the_data_set(run: Path) -> None:
-    images = Shapes(n_train=64, n_test=1, seed=0).load("train").pixels
+    images = Shapes(n_train=64, n_test=1, seed=0, max_angle=360).load("train").pixels
     np.savez("shapes.npz", images=images.permute(0, 2, 3, 1).numpy())
     Path("shapes").mkdir()
     for i, image in enumerate(images):

@@ -20,7 +20,7 @@ def network() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def shapes() -> Tensor:
-    return Shapes(n_train=150, n_test=1, seed=0).load("train").pixels
+    return Shapes(n_train=150, n_test=1, seed=0, max_angle=360).load("train").pixels
 
 
 class Pixels(Dataset):

@@ -51,8 +51,8 @@ def test_few_training_images_have_few_neighbours() -> None:
 
 def test_memorised_images_are_nearer_than_every_held_out_one(tiny: Callable[..., Config]) -> None:
     config = tiny()
-    train = torch.stack([Shapes(n_train=64, n_test=16, seed=0).load("train")[i][0] for i in range(10)])
-    found = neighbours(scorer_of(config, Shapes(n_train=64, n_test=16, seed=0).spec, CPU), train, n_shown=2)
+    train = torch.stack([Shapes(n_train=64, n_test=16, seed=0, max_angle=360).load("train")[i][0] for i in range(10)])
+    found = neighbours(scorer_of(config, Shapes(n_train=64, n_test=16, seed=0, max_angle=360).spec, CPU), train, n_shown=2)
     assert found.samples == [0.0] * 10
     assert (found.n_train, len(found.baseline), found.held_out) == (64, 16, "16 test images")
     assert min(found.baseline) > 0
@@ -63,7 +63,7 @@ def test_memorised_images_are_nearer_than_every_held_out_one(tiny: Callable[...,
 
 def test_images_that_are_like_nothing_are_farther_than_the_held_out(tiny: Callable[..., Config]) -> None:
     noise = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
-    found = neighbours(scorer_of(tiny(), Shapes(n_train=64, n_test=16, seed=0).spec, CPU), noise, n_shown=3)
+    found = neighbours(scorer_of(tiny(), Shapes(n_train=64, n_test=16, seed=0, max_angle=360).spec, CPU), noise, n_shown=3)
     assert min(found.samples) > max(found.baseline)
     assert found.nearest[0].matches[0].distance == min(found.samples)
     distances = [look.matches[0].distance for look in found.nearest]
@@ -75,7 +75,7 @@ def test_without_a_test_split_training_images_are_left_out_in_turn() -> None:
     np.savez("mine.npz", images=np.random.default_rng(0).integers(256, size=(12, 32, 32, 3), dtype=np.uint8))
     config = of_file("mine.npz")
     noise = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
-    found = neighbours(scorer_of(config, Shapes(n_train=2, n_test=2, seed=0).spec, CPU), noise, n_shown=1)
+    found = neighbours(scorer_of(config, Shapes(n_train=2, n_test=2, seed=0, max_angle=360).spec, CPU), noise, n_shown=1)
     assert found.held_out == "12 training images, each left out in turn"
     assert len(found.baseline) == 12
     assert min(found.baseline) > 0
@@ -86,7 +86,7 @@ def test_images_of_another_size_are_refused() -> None:
     config = of_file("small.npz")
     with pytest.raises(UserError, match="the checkpoint makes 3 x 32"):
         neighbours(
-            scorer_of(config, Shapes(n_train=2, n_test=2, seed=0).spec, CPU),
+            scorer_of(config, Shapes(n_train=2, n_test=2, seed=0, max_angle=360).spec, CPU),
             torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
             n_shown=1,
         )

@@ -46,7 +46,7 @@ def protocol(**changes: object) -> Protocol:
 
 def scorer(source: Source | None = None, *, extractor: str = "small_resnet", weights: Path | None = None) -> Scorer:
     component = Component.model_validate({"name": extractor, "weights": weights and str(weights)})
-    source = source or Shapes(n_train=40, n_test=30, seed=0)
+    source = source or Shapes(n_train=40, n_test=30, seed=0, max_angle=360)
     return Scorer(component, source, CPU, options={"name": source.name}, workers=0)
 
 
@@ -87,7 +87,7 @@ def test_a_record_says_how_the_score_was_taken(G: Generator) -> None:
     }  # fmt: skip
     assert list(record["scores"]) == ["fd_20_shapes-train30_small_resnet"]
     assert record["protocol"] == protocol(n_reference=30, metrics=["fid"]).model_dump(mode="json")
-    content = Shapes(n_train=40, n_test=1, seed=0).load("train").sha256()
+    content = Shapes(n_train=40, n_test=1, seed=0, max_angle=360).load("train").sha256()
     expected = {"data": "shapes", "options": {"name": "shapes"}, "split": "train", "n": 30, "sha256": content}
     assert record["reference"] == expected
     assert record["extractor"] == {"label": "small_resnet", "sha256": SHIPPED_SHA256}
@@ -145,7 +145,7 @@ def test_a_conditional_generator_is_scored_with_balanced_labels_in_each_draw(con
 
 def test_the_draws_give_mean_and_deviation() -> None:
     scores = scorer()
-    images = Shapes(n_train=1, n_test=60, seed=3).load("test")
+    images = Shapes(n_train=1, n_test=60, seed=3, max_angle=360).load("test")
     singles = [scores.score_images(TensorImages(part), protocol()) for part in images.pixels.split(20)]
     together = scores.score_images(images, protocol(draws=3))
     assert len(together["scores"]) == 5
@@ -169,7 +169,7 @@ def test_precision_and_recall_look_at_the_first_images_as_many_as_the_protocol_s
         return precision_recall(samples, reference, **options)
 
     monkeypatch.setattr(fidelity, "precision_recall", watched)
-    images = Shapes(n_train=1, n_test=30, seed=3).load("test")
+    images = Shapes(n_train=1, n_test=30, seed=3, max_angle=360).load("test")
     few = scorer().score_images(TensorImages(images.pixels[:16]), protocol(n=16, n_reference=16, metrics=["precision_recall"]))
     many = scorer().score_images(images, protocol(n=30, metrics=["precision_recall"]))
     assert list(few["scores"]) == ["precision_16_shapes-train16_small_resnet", "recall_16_shapes-train16_small_resnet"]
@@ -180,7 +180,7 @@ def test_precision_and_recall_look_at_the_first_images_as_many_as_the_protocol_s
 
 
 def test_images_without_an_own_choice_of_n_are_the_first_ones() -> None:
-    images = Shapes(n_train=1, n_test=30, seed=3).load("test")
+    images = Shapes(n_train=1, n_test=30, seed=3, max_angle=360).load("test")
     first = TensorImages(images.pixels[:20])
     assert scorer().score_images(images, protocol())["scores"] == scorer().score_images(first, protocol())["scores"]
 
@@ -240,7 +240,7 @@ def test_there_is_no_baseline_without_a_second_split() -> None:
 
 
 def test_there_is_no_baseline_of_fewer_images_than_the_metrics_need() -> None:
-    assert scorer(Shapes(n_train=40, n_test=3, seed=0)).baseline(protocol()) is None
+    assert scorer(Shapes(n_train=40, n_test=3, seed=0, max_angle=360)).baseline(protocol()) is None
 
 
 def test_test_images_that_cannot_be_read_cost_the_baseline_alone_and_are_told(caplog: pytest.LogCaptureFixture) -> None:

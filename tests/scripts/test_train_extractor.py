@@ -24,7 +24,7 @@ def test_the_trained_network_is_an_extractor(tmp_path: Path, monkeypatch: pytest
     assert small_resnet(weights=out).label == "tiny"
     with safe_open(out, "pt") as file:
         origin = json.loads(file.metadata()["origin"])
-    assert origin["data"] == {"name": "shapes", "n_train": 64, "n_test": 20, "seed": 1}
+    assert origin["data"] == {"name": "shapes", "n_train": 64, "n_test": 20, "seed": 1, "max_angle": 360}
     assert 0 <= origin["test_accuracy"] <= 1
 
 

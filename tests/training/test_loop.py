@@ -85,7 +85,7 @@ def test_each_score_carries_its_protocol(tiny: Tiny) -> None:
         assert line["protocol"]["n"] == 32
         reference = line["reference"]
         assert (reference["data"], reference["split"], reference["n"]) == ("shapes", "train", 64)
-        assert reference["options"] == {"name": "shapes", "n_train": 64, "n_test": 16, "seed": 0}
+        assert reference["options"] == {"name": "shapes", "n_train": 64, "n_test": 16, "seed": 0, "max_angle": 360}
         assert len(line["extractor"]["sha256"]) == 64
         assert line["weights"] == "ema"
         assert line["batch_norm"] == "recalibrated over 2 batches of 8"

@@ -40,7 +40,7 @@ def tensors(network: SmallResNet) -> dict[str, Tensor]:
 
 
 def test_the_shipped_weights_recognise_shapes_they_have_not_seen() -> None:
-    test = Shapes(n_train=1, n_test=500, seed=0).load("test")
+    test = Shapes(n_train=1, n_test=500, seed=0, max_angle=360).load("test")
     assert isinstance(test, TensorImages)
     _, logits = extractor().load("cpu")(test.pixels)
     assert (logits.argmax(1) == test.labels).float().mean() > 0.95
