@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -14,11 +15,11 @@ def is_class(y: Tensor, n_classes: int) -> Tensor:
 def rows(table: Tensor, y: Tensor) -> Tensor:
     """table[y]: [classes, F] and int64 [N] -> [N, F].
 
-    Compiled, the gradients of a class's images would be added up in whatever order the threads come. There each row is a sum over all
-    classes, of which every term but one is 0.
+    As an index, and compiled, the gradients of a class's images would be added up in whatever order the threads come. `embedding` has a
+    fixed order where it is not compiled; compiled, each row is a sum over all classes, of which every term but one is 0.
     """
     if not torch.compiler.is_compiling():
-        return table[y]
+        return F.embedding(y, table)
     return torch.where(is_class(y, len(table))[:, :, None], table, 0.0).sum(1)
 
 
