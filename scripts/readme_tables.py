@@ -3,9 +3,9 @@
     python scripts/readme_tables.py            # or make tables
     python scripts/readme_tables.py --check    # writes nothing; says which table is not what the records give, with exit code 1
 
-A table stands between `<!-- table NAME -->` and `<!-- /table -->`. NAME is `default_run`, `large_work`, `scaling`, `benchmark` for all of the
-benchmarks that are recorded, the name of one of their files, `benchmark_cpu_resnet` say, or `reproduce_cifar10` and the like for what
-`reproduce.py` has measured.
+A table stands between `<!-- table NAME -->` and `<!-- /table -->`. NAME is `default_run`, `large_work`, `scaling`, `constraints` for all
+records of `sngan benchmark variants=constraints`, `benchmark` for all of the other benchmarks, the name of one of their files,
+`benchmark_cpu_resnet` say, or `reproduce_cifar10` and the like for what `reproduce.py` has measured.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def filled(text: str, results: Path) -> str:
         "scaling": lambda: scaling(results / "scaling.json"),
         "spectral_norm_speed": lambda: spectral_norm_speed(results / "spectral_norm_speed.json"),
         "large_work": lambda: large_work(results / "large_work.json"),
+        "constraints": lambda: constraints(sorted(results.glob("constraints_*.json"))),
         "benchmark": lambda: "\n".join(map(benchmark, benchmarks)),
         **{path.stem: partial(benchmark, path) for path in benchmarks},
         **{f"reproduce_{name}": partial(reproduction, table, results) for name, table in reproduction_records.tables().items()},
@@ -114,14 +115,31 @@ def over_seeds(values: Sequence[float], form: str = ".2f") -> str:
 def benchmark(path: Path) -> str:
     """The variants of a benchmark; a column that no variant has a value for is left out."""
     record = read_json(path)
-    s = record["setting"]
-    game = f"G `{s['generator']}` and D `{s['discriminator']}` on `{s['data']}`, batch {s['batch']}, {s['g_batch']} latents for G, "
-    updates = (
-        f"{s['d_steps']} discriminator update{'s' * (s['d_steps'] > 1)} a step; medians of {record['rounds']} alternating rounds; "
-    )
+    rounds = f"medians of {record['rounds']} alternating rounds"
     columns = {name: [value(variant) for variant in record["variants"]] for name, value in VARIANT.items()}
     shown = {name: values for name, values in columns.items() if any(values)}
-    return f"{game}{updates}{origin(record, path)}:\n\n{table(shown)}"
+    return f"{game(record)}; {rounds}; {origin(record, path)}:\n\n{table(shown)}"
+
+
+def game(record: Record) -> str:
+    """The game of a benchmark."""
+    s = record["setting"]
+    updates = f"{s['d_steps']} discriminator update{'s' * (s['d_steps'] > 1)} a step"
+    return f"G `{s['generator']}` and D `{s['discriminator']}` on `{s['data']}`, batch {s['batch']}, {s['g_batch']} latents for G, {updates}"
+
+
+def constraints(paths: Sequence[Path]) -> str:
+    """What each row of Table 2 costs, a column for each game."""
+    columns: dict[str, list[Any]] = {}
+    games = []
+    for path in paths:
+        record = read_json(path)
+        rows = record["variants"]
+        columns.setdefault("D's constraint", [row["name"] for row in rows])
+        title = f"{record['setting']['discriminator']}, {digits(rows[0]['seconds'])} s without"
+        columns[title] = ["{:.2f}x ({:.2f} to {:.2f})".format(row["ratio"], *row["ratios"]) for row in rows]
+        games.append(f"{game(record)}, {record['rounds']} rounds, {origin(record, path)}")
+    return f"{'; '.join(games)}:\n\n{table(columns)}" if paths else ""
 
 
 def spectral_norm_speed(path: Path) -> str:

@@ -101,6 +101,22 @@ def test_a_table_may_be_of_one_benchmark(fill) -> None:
     assert "adds a" not in text
 
 
+def test_what_a_constraint_costs_has_a_column_for_each_game(fill) -> None:
+    rows = [
+        {"name": "none", "seconds": 0.5, "ratio": 1.0, "ratios": [1.0, 1.0]},
+        {"name": "wgan_gp", "seconds": 0.75, "ratio": 1.5, "ratios": [1.25, 1.625]},
+    ]
+    larger = benchmark(*rows) | {"setting": benchmark()["setting"] | {"discriminator": "resnet"}}
+    assert "Not measured yet" in fill(place("constraints"), {})[1]
+    records = {"constraints_a.json": benchmark(*rows), "constraints_b.json": larger}
+    _, text = fill(place("constraints"), records)
+    assert "| D's constraint | cnn, 0.5 s without | resnet, 0.5 s without |" in text
+    assert "| wgan_gp | 1.50x (1.25 to 1.62) | 1.50x (1.25 to 1.62) |" in text
+    assert (
+        "G `cnn` and D `resnet` on `shapes`, batch 8, 16 latents for G, 1 discriminator update a step, 3 rounds, an abacus" in text
+    )
+
+
 def test_growth_is_shown_in_order_of_size_a_table_for_each_device(fill) -> None:
     records = [growth("batch", 128), growth("batch", 64), growth("batch", 64, device="a slide rule"), growth("resolution", 32)]
     _, text = fill(place("large_work"), {"large_work.json": records})
@@ -143,7 +159,7 @@ def test_the_first_run_is_the_mean_over_its_seeds_at_the_last_step(fill) -> None
 def test_a_marker_that_names_no_table_is_told_what_there_is(fill) -> None:
     error, _ = fill(place("benchmak"), {})
     assert str(error).startswith(
-        "error: <!-- table benchmak -->: no such table; did you mean benchmark? allowed: benchmark, default_run, "
+        "error: <!-- table benchmak -->: no such table; did you mean benchmark? allowed: benchmark, constraints, default_run, "
     )
 
 
