@@ -25,7 +25,7 @@ from record_head import head
 import sngan
 from sngan.data.batches import Batches
 from sngan.data.images import Source, game_spec
-from sngan.files import read_lines, write_json
+from sngan.files import read_json, read_lines, write_json
 from sngan.layers.singular_values import drift
 from sngan.networks import build_networks
 from sngan.precision import precision
@@ -49,11 +49,14 @@ FROM, TO = 300, 800
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
+    parser.add_argument("--only", choices=VARIANTS, metavar="VARIANT", help="measure this one again, and keep the others' records")
     args = parser.parse_args()
-    record = head("first_run.py", "make train after installation: sngan train " + " ".join(WORDS))
-    record["threads"], record["variants"] = torch.get_num_threads(), {}
-    for name, words in VARIANTS.items():
+    made = head("first_run.py", "make train after installation: sngan train " + " ".join(WORDS))
+    record = read_json(RESULTS / "shapes_default.json") if args.only else {**made, "variants": {}}
+    for name in [args.only] if args.only else VARIANTS:
+        words = VARIANTS[name]
         record["variants"][name] = {
+            **{key: made[key] for key in ("date", "device", "commit")},
             "words": words,
             "sigma": followed(words),
             "runs": [run(words, seed) for seed in range(args.seeds)],
