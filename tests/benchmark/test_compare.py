@@ -74,7 +74,6 @@ def test_every_row_of_table_2_is_timed_beside_a_step_without_a_constraint(capsys
             assert (variant["normalization"], variant["regularizer"], variant["weight_clip"], variant["loss"]) == (
                 config.discriminator.normalization, config.regularizer.name, config.weight_clip, config.loss.name,
             )  # fmt: skip
-    assert found["wgan_gp"]["ratio"] > found["weight_clipping"]["ratio"], "a second derivative costs more than a clip"
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1 : len(found) + 1]] == list(found)
     assert "batch 8, g_batch 8, d_steps 1" in lines[-2]
