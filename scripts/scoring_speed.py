@@ -24,6 +24,7 @@ import sngan
 from sngan.config import Component
 from sngan.evaluation import fidelity
 from sngan.evaluation.extractors.extractor import Extractor
+from sngan.evaluation.extractors.inception import _skeleton
 from sngan.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -78,8 +79,6 @@ def random_weights(path: Path) -> Path:
             return torch.randn(shape, generator=random) * (2 / shape[1:].numel()) ** 0.5
         numbers = torch.rand(shape, generator=random)
         return numbers + 0.5 if name.endswith(("running_var", "bn.weight")) else numbers - 0.5
-
-    from sngan.evaluation.extractors.inception import _skeleton
 
     torch.save({name: fill(name, tensor.shape) for name, tensor in _skeleton().state_dict().items()}, path)
     return path

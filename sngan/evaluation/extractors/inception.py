@@ -44,7 +44,7 @@ def inception(*, weights: Path | None, compile: bool) -> Extractor:
         sha256=sha256,
         distance="fid" if published else "fd",
         network=partial(_network, compile=compile),
-        cpu_batch=10,
+        cpu_batch=10,  # few, for the cache; it divides the 250 that come at once, so that one shape is compiled
     )
 
 

@@ -35,13 +35,14 @@ def images(n: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, Tensor]:
-    """Random weights of the network, with normal activations; without batch norm's counters."""
+    """Random weights of the network, with normal activations and batch norms that do something; without batch norm's counters."""
     random = torch.Generator().manual_seed(0)
 
     def fill(name: str, shape: torch.Size) -> Tensor:
         if len(shape) > 1:
             return torch.randn(shape, generator=random) * (2 / shape[1:].numel()) ** 0.5
-        return torch.ones(shape) if name.endswith(("running_var", "bn.weight")) else torch.zeros(shape)
+        numbers = torch.rand(shape, generator=random)
+        return numbers + 0.5 if name.endswith(("running_var", "bn.weight")) else numbers - 0.5
 
     empty = module._skeleton().state_dict()
     return {name: fill(name, tensor.shape) for name, tensor in empty.items() if not name.endswith("num_batches_tracked")}
