@@ -43,7 +43,7 @@ def main() -> None:
         forms = {"torch-fidelity": seen_by(theirs, N)}
         for name, compiled in {"sngan": False, "sngan, extractor.compile=true": True}.items():
             ours: Extractor = sngan.build("extractor", Component(name="inception", weights=str(weights), compile=compiled))
-            forms[name] = seen_by(ours.load("cpu"), ours.cpu_batch)
+            forms[name] = seen_by(ours.load("cpu", compiled=compiled), ours.cpu_batch)
         images = torch.randint(0, 256, (N, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         record = head("scoring_speed.py", "images a second through the 2015 Inception network, float32; all in turn")
         record["weights"], record["rounds"], record["forms"] = ("a file" if args.weights else "random"), args.rounds, {}

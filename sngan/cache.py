@@ -29,29 +29,48 @@ Tensors = dict[str, Tensor]
 def remembered(
     kind: str, made_from: dict[str, Any], make: Callable[[], Tensors], *, fits: Callable[[Tensors], bool], quiet: bool = False
 ) -> Tensors:
-    """The tensors that `make` returns for this `kind` and `made_from` (plain values), now or in an earlier run.
+    """The tensors that `make` returns for this `kind` and `made_from` (plain values), now or in an earlier run; kept as by `keep`."""
+    found = recalled(kind, made_from, fits=fits)
+    if found is None:
+        found = make()
+        keep(kind, made_from, found, quiet=quiet)
+    return found
 
-    Written under another name and renamed, so that several processes may do so at once. A file that is damaged, or holds tensors that do
-    not fit, is made again. If the folder cannot be written, nothing is kept, and there is a warning unless `quiet`.
+
+def recalled(kind: str, made_from: dict[str, Any], *, fits: Callable[[Tensors], bool]) -> Tensors | None:
+    """The tensors that were kept of this; None if there are none, if their file is damaged, or if they do not fit."""
+    from safetensors import SafetensorError
+
+    # RuntimeError: safetensors opens the file twice, and torch says so where it was deleted in between
+    with suppress(OSError, SafetensorError, RuntimeError):
+        found = _read(_path(kind, made_from))
+        if found is not None and fits(found):
+            return found
+    return None
+
+
+def keep(kind: str, made_from: dict[str, Any], tensors: Tensors, *, quiet: bool = False) -> None:
+    """Written under another name and renamed, so that several processes may do so at once.
+
+    If the folder cannot be written, nothing is kept, and there is a warning unless `quiet`.
     """
     from safetensors import SafetensorError
 
     path = _path(kind, made_from)
-    # RuntimeError: safetensors opens the file twice, and torch says so where it was deleted in between
-    with suppress(OSError, SafetensorError, RuntimeError):
-        found = _read(path)
-        if found is not None and fits(found):
-            return found
-    made = {name: tensor.contiguous() for name, tensor in make().items()}
     try:
-        _write(made, path)
+        _write({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     except (OSError, SafetensorError) as error:
         if not quiet:
             log.warning(
                 f"{path.parent} cannot be written ({error}), so {kind} cannot be kept and will be computed again; set SNGAN_CACHE to another "
                 "folder"
             )
-    return made
+
+
+def forget(kind: str, made_from: dict[str, Any]) -> None:
+    """Deletes what is remembered of this, if anything is and if it can be."""
+    with suppress(OSError):
+        _path(kind, made_from).unlink()
 
 
 def _path(kind: str, made_from: dict[str, Any]) -> Path:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import platform
+import shutil
 from pathlib import Path
 
 import torch
@@ -33,6 +36,23 @@ def resolve(device: str) -> torch.device:
     gpu = torch.device("cuda", number)
     torch.cuda.set_device(gpu)
     return gpu
+
+
+def why_not_compile(device: torch.device) -> str | None:
+    """Why torch cannot compile networks for this device; None if it can."""
+    for switch in ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"):
+        if os.environ.get(switch) == "1":
+            return f"{switch}=1 keeps torch from compiling"
+    match device.type:
+        case "cuda":
+            if not importlib.util.find_spec("triton"):
+                return "compiling for a GPU needs the package triton"
+            able = torch.cuda.get_device_capability(device) >= (7, 0)
+            return None if able else "compiling needs a GPU of compute capability 7.0 or more"
+        case "cpu":
+            compiler = os.environ.get("CXX", "clang++" if shutil.which("clang++") and not shutil.which("g++") else "g++")
+            return None if shutil.which(compiler) else f"compiling needs a C++ compiler, and there is no {compiler}"
+    return f"compiling is for CPUs and NVIDIA GPUs, and the device is {device.type}"
 
 
 def describe(device: torch.device) -> str:

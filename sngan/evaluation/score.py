@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from sngan import distributed
@@ -66,7 +66,7 @@ class Scorer:
         self._references: dict[tuple[Split, int], Reference] = {}
         self._contents: dict[Split, str] = {}
         self._baselines: dict[str, dict[str, Any] | None] = {}
-        self._network: Any = None
+        self._networks: dict[bool, nn.Module] = {}
 
     def check_metrics(self, protocol: Protocol) -> None:
         """Raises `UserError` for a metric that the extractor does not support."""
@@ -231,30 +231,19 @@ class Scorer:
         if (split, n) not in self._references:
             images = self.images(split)
 
-            def look() -> Features:
-                return self._extract(_shown(images, self._workers), n, "looking at real images", alone=True)
+            def look(parts: list[range]) -> Iterator[Features]:
+                batches = [_batches(rows, self._at_once()) for rows in parts]
+                return self._passed(_shown(images, self._workers), batches, "looking at real images", before=parts[0].start)
 
             self._references[split, n] = Reference(self.content(split), n, self.extractor, self.device, look)
         return self._references[split, n]
 
     def _extract(self, show: Show, n: int, what: str, *, alone: bool = False) -> Features:
         """The features and logits of n images; with `shared`, ranks take turns with the batches, unless `alone`."""
-        if self._network is None:
-            self._network = self.extractor.load(self.device)
         rank, world = (distributed.rank(), distributed.world_size()) if self.shared and not alone else (0, 1)
-        size = min(fitting(math.prod(self.source.spec.shape)), -(-n // world))
-        batches = [range(start, min(start + size, n)) for start in range(0, n, size)]
+        batches = _batches(range(n), min(self._at_once(), -(-n // world)))
         mine = batches[rank::world]
-        with tqdm(
-            total=sum(map(len, mine)), desc=what, unit="image", delay=2, leave=False, disable=True if distributed.rank() else None
-        ) as bar:
-
-            def watched() -> Iterator[Tensor]:
-                for x in show(mine):
-                    yield from x.split(self.extractor.cpu_batch) if self.device.type == "cpu" else [x]
-                    bar.update(len(x))
-
-            seen = fidelity.extract(watched(), self._network, self.device) if mine else None
+        [seen] = self._passed(show, [mine], what) if mine else [None]
         if world == 1:
             assert seen is not None
             return seen
@@ -264,6 +253,40 @@ class Scorer:
             if of_rank is not None:
                 parts[r::world] = zip(of_rank.features.split(sizes), of_rank.logits.split(sizes), strict=True)
         return Features(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _at_once(self) -> int:
+        return fitting(math.prod(self.source.spec.shape))
+
+    def _passed(self, show: Show, parts: list[list[range]], what: str, *, before: int = 0) -> Iterator[Features]:
+        """The features and logits of each part, batches of images that are shown in one pass, where `before` images were shown before."""
+        sizes = [sum(map(len, batches)) for batches in parts]
+        compiled = self.extractor.compiles(before + sum(sizes), self.device)
+        if compiled not in self._networks:
+            self._networks[compiled] = self.extractor.load(self.device, compiled=compiled)
+        shown = show([rows for batches in parts for rows in batches])
+        with tqdm(
+            total=before + sum(sizes),
+            initial=before,
+            desc=what,
+            unit="image",
+            delay=2,
+            leave=False,
+            disable=True if distributed.rank() else None,
+        ) as bar:
+
+            def watched(n: int) -> Iterator[Tensor]:
+                while n > 0:
+                    x = next(shown)
+                    yield from x.split(self.extractor.cpu_batch) if self.device.type == "cpu" else [x]
+                    bar.update(len(x))
+                    n -= len(x)
+
+            for n in sizes:
+                yield fidelity.extract(watched(n), self._networks[compiled], self.device)
+
+
+def _batches(rows: range, size: int) -> list[range]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _shown(images: Images, workers: int) -> Show:

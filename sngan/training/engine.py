@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sngan import distributed
+from sngan import devices, distributed
 from sngan.config import Config
 from sngan.errors import UserError
 from sngan.state import TrainState
@@ -81,19 +78,7 @@ def why_not(part: str, device: torch.device) -> str | None:
         if device.type != "cuda":
             return f"CUDA graphs are for NVIDIA GPUs, and the device is {device.type}"
         return "a graph is of one process, and there are several" if distributed.world_size() > 1 else None
-    for switch in ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"):
-        if os.environ.get(switch) == "1":
-            return f"{switch}=1 keeps torch from compiling"
-    match device.type:
-        case "cuda":
-            if not importlib.util.find_spec("triton"):
-                return "compiling for a GPU needs the package triton"
-            able = torch.cuda.get_device_capability(device) >= (7, 0)
-            return None if able else "compiling needs a GPU of compute capability 7.0 or more"
-        case "cpu":
-            compiler = os.environ.get("CXX", "clang++" if shutil.which("clang++") and not shutil.which("g++") else "g++")
-            return None if shutil.which(compiler) else f"compiling needs a C++ compiler, and there is no {compiler}"
-    return f"compiling is for CPUs and NVIDIA GPUs, and the device is {device.type}"
+    return devices.why_not_compile(device)
 
 
 def _fastest(config: Config, device: torch.device, refusals: dict[str, str | None]) -> Choice:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,16 +27,22 @@ CPU = torch.device("cpu")
 
 
 class Look:
-    """Features of imagined images, and how often they were looked at."""
+    """Features of 20 imagined images, how often they were looked at, and which; a look at an image in `fails` is interrupted."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, fails: int | None = None) -> None:
         self.times = 0
-        self.seed = seed
+        self.fails = fails
+        self.seen: list[int] = []
+        random = torch.Generator().manual_seed(seed)
+        self.all = Features(torch.randn(20, 6, generator=random), torch.randn(20, 3, generator=random))
 
-    def __call__(self) -> Features:
+    def __call__(self, parts: list[range]) -> Iterator[Features]:
         self.times += 1
-        random = torch.Generator().manual_seed(self.seed)
-        return Features(torch.randn(20, 6, generator=random), torch.randn(20, 3, generator=random))
+        for rows in parts:
+            if self.fails in rows:
+                raise KeyboardInterrupt
+            self.seen += rows
+            yield Features(*(tensor[rows.start : rows.stop] for tensor in vars(self.all).values()))
 
 
 def reference(look: Look, *, content: str = "c0ffee", n: int = 20, extractor: Extractor = EXTRACTOR) -> Reference:
@@ -44,7 +52,7 @@ def reference(look: Look, *, content: str = "c0ffee", n: int = 20, extractor: Ex
 def test_features_are_looked_at_once_for_all_runs() -> None:
     look = Look()
     first, again = reference(look), reference(look)
-    expected = Look()()
+    expected = look.all
     for seen in (first.features(), first.features(), again.features()):
         assert torch.equal(seen.features, expected.features)
         assert torch.equal(seen.logits, expected.logits)
@@ -52,17 +60,18 @@ def test_features_are_looked_at_once_for_all_runs() -> None:
 
 
 @pytest.mark.parametrize("change", [{"content": "bad"}, {"n": 10}, {"extractor": OTHER}])
-def test_other_images_another_number_of_them_or_other_weights_are_looked_at_anew(change: dict[str, object]) -> None:
+def test_other_images_another_number_of_them_or_other_weights_are_looked_at_anew(change: dict[str, Any]) -> None:
     before, after = Look(), Look(seed=1)
     reference(before).statistics()
     reference(before).features()
     changed = reference(after, **change)
-    assert torch.equal(changed.features().features, Look(seed=1)().features)
-    assert np.array_equal(changed.statistics()["mu"], fidelity.statistics(Look(seed=1)().features)["mu"])
+    expected = after.all.features[: change.get("n", 20)]
+    assert torch.equal(changed.features().features, expected)
+    assert np.array_equal(changed.statistics()["mu"], fidelity.statistics(expected)["mu"])
 
 
 def test_statistics_from_the_cache_are_those_of_the_features_bit_for_bit() -> None:
-    look, expected = Look(), fidelity.statistics(Look()().features)
+    look, expected = Look(), fidelity.statistics(Look().all.features)
     expected["root"] = fidelity.square_root(expected["sigma"])
     for _ in range(2):
         found = reference(look).statistics()
@@ -72,7 +81,7 @@ def test_statistics_from_the_cache_are_those_of_the_features_bit_for_bit() -> No
 
 
 def test_the_root_from_the_cache_changes_no_distance() -> None:
-    samples, real = fidelity.statistics(Look(seed=1)().features), fidelity.statistics(Look()().features)
+    samples, real = fidelity.statistics(Look(seed=1).all.features), fidelity.statistics(Look().all.features)
     for _ in range(2):
         assert fidelity.frechet_distance(samples, reference(Look()).statistics()) == fidelity.frechet_distance(samples, real)
 
@@ -88,6 +97,46 @@ def test_features_serve_for_statistics_too() -> None:
 def test_for_a_distance_alone_no_features_are_kept() -> None:
     reference(Look()).statistics()
     assert [path.name.partition("-")[0] for path in cache_folder().iterdir()] == ["moments"]
+
+
+@pytest.fixture
+def parts_of_6(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sngan.evaluation.reference.PART", 6)
+
+
+@pytest.mark.usefixtures("parts_of_6")
+@pytest.mark.parametrize("what", ["features", "statistics"])
+def test_an_interrupted_look_goes_on_where_it_was(what: str) -> None:
+    interrupted, rest = Look(fails=13), Look()
+    with pytest.raises(KeyboardInterrupt):
+        getattr(reference(interrupted), what)()
+    found = reference(rest)
+    if what == "features":
+        assert torch.equal(found.features().features, rest.all.features)
+        assert torch.equal(found.features().logits, rest.all.logits)
+    else:
+        assert np.array_equal(found.statistics()["sigma"], fidelity.statistics(rest.all.features)["sigma"])
+    assert (interrupted.seen, rest.seen) == (list(range(12)), list(range(12, 20)))
+    assert len(list(cache_folder().iterdir())) == 1  # no part is kept beside the whole
+
+
+@pytest.mark.usefixtures("parts_of_6")
+def test_a_damaged_part_is_looked_at_anew() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        reference(Look(fails=13)).features()
+    first = min(cache_folder().glob("features-0-*"))
+    first.write_bytes(first.read_bytes()[:-1])
+    rest = Look()
+    assert torch.equal(reference(rest).features().features, rest.all.features)
+    assert rest.seen == list(range(20))
+
+
+@pytest.mark.usefixtures("parts_of_6")
+def test_parts_of_other_images_do_not_count() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        reference(Look(fails=13)).features()
+    other = Look(seed=1)
+    assert torch.equal(reference(other, content="bad").features().features, other.all.features)
 
 
 def scores_with(weights: Path, images: Path) -> dict[str, float]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +26,11 @@ PUBLISHED_SHA256 = "6726825d"  # how it begins, as the name of the published fil
 
 
 @register("extractor", "inception")
-def inception(*, weights: Path | None, compile: bool) -> Extractor:
+def inception(*, weights: Path | None, compile: bool | Literal["auto"]) -> Extractor:
     """The Inception network with the weights in a file; null: the published ones, from torch.hub's cache or else downloaded to it.
 
     Only the published file is called 'inception', and its distance FID; with others the network goes by their file's name. With
-    `compile` it runs compiled: the same features but for rounding. A CPU needs a C++ compiler for it. Raises
+    `compile` it runs compiled, which needs a C++ compiler on a CPU; with auto, there alone and for many images. Raises
     `UserError` when the file is something else, or when there is none and the download fails.
     """
     path = _published() if weights is None else weights
@@ -43,8 +42,9 @@ def inception(*, weights: Path | None, compile: bool) -> Extractor:
         weights=path,
         sha256=sha256,
         distance="fid" if published else "fd",
-        network=partial(_network, compile=compile),
+        network=_network,
         cpu_batch=10,  # few, for the cache; it divides the 250 that come at once, so that one shape is compiled
+        compile=compile,
     )
 
 
@@ -68,13 +68,10 @@ def _published() -> Path:
     return path
 
 
-def _network(path: Path, *, compile: bool) -> FeatureExtractorInceptionV3:
+def _network(path: Path) -> FeatureExtractorInceptionV3:
     network = _skeleton()
     nn.Module.load_state_dict(network, _read(path), assign=True)
-    network = _without_batch_norm(network.float().eval()).to(memory_format=torch.channels_last)  # scripts/scoring_speed.py
-    if compile:
-        network.compile(options={"freezing": True})  # its weights never change
-    return network
+    return _without_batch_norm(network.float().eval()).to(memory_format=torch.channels_last)  # scripts/scoring_speed.py
 
 
 def _without_batch_norm(network: FeatureExtractorInceptionV3) -> FeatureExtractorInceptionV3:

@@ -3,16 +3,17 @@ from __future__ import annotations
 import gc
 import math
 import os
-import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 from torch_fidelity import feature_extractor_inceptionv3
 
+from conftest import needs_a_compiler
 from sngan import Config
 from sngan.config import Component
 from sngan.errors import UserError
@@ -24,7 +25,7 @@ from sngan.registry import build
 from sngan.training.loop import train
 
 
-def extractor(weights: Path | None = None, *, compile: bool = False) -> Extractor:
+def extractor(weights: Path | None = None, *, compile: bool | Literal["auto"] = False) -> Extractor:
     path = None if weights is None else str(weights)
     return build("extractor", Component(name="inception", weights=path, compile=compile))
 
@@ -80,10 +81,10 @@ def test_the_network_is_torch_fidelitys_and_scores_images(weights: Path) -> None
         torch.testing.assert_close(ours, expected)
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+@needs_a_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_compiling_changes_nothing_but_rounding(weights: Path) -> None:
-    plain, compiled = (fidelity.extract([images(2)], extractor(weights, compile=c).load("cpu"), "cpu") for c in (False, True))
+    plain, compiled = (fidelity.extract([images(2)], extractor(weights).load("cpu", compiled=c), "cpu") for c in (False, True))
     torch.testing.assert_close(plain.features, compiled.features, rtol=1e-4, atol=1e-5)
 
 
