@@ -282,7 +282,8 @@ GROWTH: dict[str, tuple[str, dict[str, Column]]] = {
         {"px": lambda r: digits(r["size"]), **OF_STEPS},
     ),
     "pictures": (
-        "With their number: a folder of PNG files of 32 px, streamed by two workers in batches of 64, nothing else going on;",
+        "With their number: a folder of PNG files of 32 px, decoded once to a file that two workers stream in batches of 64, nothing else "
+        "going on. A worker's memory counts what it has mapped of that file, pages which the processes share and the system takes back;",
         OF_PICTURES,
     ),
 }
