@@ -34,9 +34,9 @@ clean: ## remove what was installed; runs stay
 # uv where there is one, else venv and pip; the stamp is newer than what it was made from
 .venv/ready: pyproject.toml
 	@if command -v uv >/dev/null; then \
-		uv venv --quiet --allow-existing --python '>=3.11,<3.14' .venv && uv pip install --quiet --python .venv/bin/python -e '.[dev]'; \
+		uv venv --quiet --allow-existing --python '>=3.11,<3.15' .venv && uv pip install --quiet --python .venv/bin/python -e '.[dev]'; \
 	else \
-		$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"sngan needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}; name another: make PYTHON=python3.12 …")' && \
+		$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 15) else f"sngan needs Python 3.11 to 3.14, {sys.executable} is {v[0]}.{v[1]}; name another: make PYTHON=python3.12 …")' && \
 		$(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
 	fi
 	@touch $@

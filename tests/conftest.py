@@ -53,6 +53,9 @@ TINY = [
 ]
 """The default experiment, shrunk until a run takes a second."""
 
+SHALLOW = ["generator.widths=[8,8]", "discriminator.widths=[8]"]
+"""Few layers of each kind, for what is compiled: each has kernels of its own, and a kernel takes a second."""
+
 
 needs_a_compiler = pytest.mark.skipif(engine.why_not("compile", torch.device("cpu")) is not None, reason="needs a C++ compiler")
 

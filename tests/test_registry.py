@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sngan import registry
-from sngan.cli.hydra_app import configs
+from sngan.cli.hydra_app import RULES, configs
 from sngan.config import Component, Data, Network, Section
 from sngan.data.images import ImageSpec
 from sngan.errors import UserError
@@ -19,7 +19,7 @@ def composed(group: str, path: Path) -> dict[str, object]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    with initialize_config_dir(str(configs()), version_base="1.3"):
+    with initialize_config_dir(str(configs()), **RULES):
         cfg = compose(f"{group}/{path.stem}")
     values = OmegaConf.to_container(cfg)
     assert isinstance(values, dict)
