@@ -44,7 +44,7 @@ TINY = [
     "data.n_test=16",
     "ema.recalibrate=2",
     "log_every=1",
-    "sample_every=3",
+    "sample_every=0",
     "save_every=2",
     "evaluate_every=3",
     "quick.n=32",
@@ -112,11 +112,11 @@ def _of_choices(chosen: tuple[str, ...]) -> DictConfig:
 
 
 def finished_run(folder: Path, *overrides: str) -> Path:
-    """A tiny run, trained by the command line in a folder that outlives a test."""
+    """A tiny run with grids of samples, trained by the command line in a folder that outlives a test."""
     before = Path.cwd()
     os.chdir(folder)
     try:
-        assert main(["train", *TINY, "run_dir=run", *overrides]) == 0
+        assert main(["train", *TINY, "sample_every=3", "run_dir=run", *overrides]) == 0
     finally:
         os.chdir(before)
     return folder / "run"
@@ -183,7 +183,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     for words in (["loss=hinge", "seed=0"], ["loss=hinge", "seed=1"], ["loss=bce", "seed=0"], ["loss=bce", "seed=1"]):
         path = folder / words[0].replace("=", "-") / words[1].replace("=", "")
-        assert main(["train", *TINY, *words, f"run_dir={path}"]) == 0
+        assert main(["train", *TINY, "sample_every=3", *words, f"run_dir={path}"]) == 0
     return folder
 
 

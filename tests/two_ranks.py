@@ -114,7 +114,7 @@ if __name__ == "__main__":
         except UserError as error:
             not_compiled = str(error)
         states, z, reals = watch()
-        train(compose([*TINY, "run_dir=run", "evaluate_every=3"]))
+        train(compose([*TINY, "run_dir=run", "evaluate_every=3", "sample_every=3"]))
         weights = [p.detach().flatten().double() for network in (states[-1].G, states[-1].D) for p in network.parameters()]
         rival = [
             "generator.normalization=spectral",

@@ -30,7 +30,7 @@ def run(sweep: Path) -> Path:
     return Path(shutil.copytree(sweep / "loss-hinge" / "seed0", "run"))
 
 
-TRAIN = ["train", *TINY, "run_dir=run", "loss=hinge", "seed=0", "steps=7", "protocol=none"]
+TRAIN = ["train", *TINY, "run_dir=run", "loss=hinge", "seed=0", "steps=7", "sample_every=3", "protocol=none"]
 CHECKPOINT = "checkpoint=run/checkpoints/step-00000006"
 COMMANDS = {
     "train": TRAIN,

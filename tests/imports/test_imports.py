@@ -264,7 +264,7 @@ def test_a_tensor_of_any_shape_in_any_place_is_a_users_error(rival: Rival) -> No
     said = []
     for state in (G.tensors, D.tensors):
         for name in state:
-            for shape in ((), (3,), (2, 3, 3, 5), (0,)):
+            for shape in ((), (2, 3, 3, 5), (0,)):
                 torch.save(spoiled(state, name, torch.zeros(shape)), FILE)
                 request = Import(rival=rival, files=(FILE,), out=OUT, resolution=32, data=None, license=None)
                 try:

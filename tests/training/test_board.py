@@ -33,7 +33,7 @@ def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_curves_are_those_of_the_files(tiny: Tiny) -> None:
-    train(tiny("run_dir=run"))
+    train(tiny("run_dir=run", "sample_every=3"))
     read = events(Path("run"))
     for name in ("D_loss", "real_logits", "lr"):
         expected = [(line["step"], line[name]) for line in read_lines(Path("run/scalars.jsonl"))]
@@ -44,22 +44,22 @@ def test_curves_are_those_of_the_files(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("step", [1, 3, 4, 5])
 def test_a_run_that_was_resumed_has_no_event_twice(step: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(tiny("run_dir=whole"))
+    train(tiny("run_dir=whole", "sample_every=3"))
     with monkeypatch.context() as patch:
         crash_at(step, patch)
         with pytest.raises(RuntimeError, match="power"):
-            train(tiny("run_dir=resumed"))
-    train(tiny("run_dir=resumed"))
+            train(tiny("run_dir=resumed", "sample_every=3"))
+    train(tiny("run_dir=resumed", "sample_every=3"))
     assert event_steps(Path("resumed")) == event_steps(Path("whole"))
 
 
 def test_events_are_derived_anew_from_the_other_files(tiny: Tiny) -> None:
     """Whatever has become of them, and with the times at which they were."""
-    train(tiny("run_dir=run"))
+    train(tiny("run_dir=run", "sample_every=3"))
     before, times = event_steps(Path("run")), [event.wall_time for event in events(Path("run")).Scalars("train/D_loss")]
     (file,) = Path("run").glob("events.out.tfevents.*")
     file.write_bytes(file.read_bytes()[:1000])
-    train(tiny("run_dir=run", "protocol.n=16"))  # another full score, and no step
+    train(tiny("run_dir=run", "sample_every=3", "protocol.n=16"))  # another full score, and no step
     (only,) = Path("run").glob("events.out.tfevents.*")
     assert only != file
     found = event_steps(Path("run"))

@@ -30,7 +30,7 @@ from reference_step import (
 )
 from several_ranks_step import ends, played
 
-from conftest import composed, needs_a_compiler
+from conftest import SHALLOW, composed, needs_a_compiler
 from sngan import Config, registry
 from sngan.config import DiscriminatorNetwork, GeneratorNetwork
 from sngan.precision import precision
@@ -62,7 +62,7 @@ def check(found: Sequence[Direction], *, tolerance: float = 1e-8) -> None:
 def test_every_update_goes_where_the_textbook_goes(words: list[str]) -> None:
     """Every two choices of different kinds meet in one of these games; `scripts/directions.py` trains their whole product."""
     config = config_of(words)
-    check(compared(config, lambda state, batch: train_step(state, game_of(config), batch)))
+    check(compared(config, lambda state, batch: train_step(state, game_of(config), batch), steps=2))
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -148,7 +148,7 @@ FEW = {
 def test_compiled_networks_go_where_the_textbook_goes() -> None:
     """One game that has a penalty and both spectral norms, as compiling takes longer than all other games here."""
     torch._dynamo.reset()
-    config = config_of(FEW["r1, spectral norm in both"])
+    config = config_of([*FEW["r1, spectral norm in both"], *SHALLOW])
     engines: dict[int, engine.Engine] = {}
 
     def step(state: TrainState, batch: Inputs) -> None:

@@ -344,7 +344,7 @@ def test_compiling_without_a_compiler_is_an_error(tiny: Callable[..., Config], m
 
 def test_a_compiler_that_does_not_compile_is_an_error_of_one_line(tmp_path: Path) -> None:
     environment = {**os.environ, "CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
-    words = [sys.executable, "-m", "sngan", "train", *TINY, "protocol=none", "run_dir=run", "engine=compile"]
+    words = [sys.executable, "-m", "sngan", "train", *TINY, *SHALLOW, "protocol=none", "run_dir=run", "engine=compile"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("sngan: engine=compile: torch could not compile these networks (")

@@ -188,7 +188,7 @@ def outcome(process: subprocess.Popen[str], until: Callable[[str], bool] = lambd
 
 
 def test_a_signal_saves_the_job_and_ends_the_sweep_which_goes_on_from_there() -> None:
-    words = ["seed=0,1", "name=sweep", "steps=200", "save_every=0", "evaluate_every=0"]
+    words = ["seed=0,1", "name=sweep", "steps=100", "save_every=0", "evaluate_every=0"]
     code, out = outcome(sweep(*words), lambda line: line.startswith("step 3/"))
     assert code == 128 + signal.SIGTERM
     assert [row[1] for row in table(out)] == ["interrupted"]
