@@ -43,7 +43,7 @@ def test_a_script_without_a_guard_trains_on_picture_files() -> None:
     Path("pictures").mkdir()
     for i in range(8):
         Image.new("RGB", (32, 32), (i, i, i)).save(f"pictures/{i}.png")
-    words = [*(word for word in TINY if not word.startswith("data.")), "steps=1", "protocol=none", "sample_every=0"]
+    words = [*(word for word in TINY if not word.startswith("data.")), "steps=1", "protocol=none"]
     Path("script.py").write_text(SCRIPT.replace("WORDS", str(words)))
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines()[-1:] == ["mine finished"], done.stderr

@@ -217,7 +217,7 @@ def test_other_weights_at_the_same_step_do_not_count_as_scored(run: Path) -> Non
 
 
 def test_the_runs_own_scores_count_as_scored() -> None:
-    config = composed(*TINY, "run_dir=run", "sample_every=0", "keep.last=9", "evaluate_every=0")
+    config = composed(*TINY, "run_dir=run", "keep.last=9", "evaluate_every=0")
     train(config)
     protocol = config.protocol.model_dump(mode="json") if config.protocol else None
     (full,) = [line for line in read_lines(Path("run/metrics.jsonl")) if line.get("role") == "full"]

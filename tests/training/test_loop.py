@@ -150,7 +150,7 @@ class OfTorch(Generator):
 def test_batch_norms_of_torch_cannot_be_synchronised(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._builders, "generator", dict(registry._builders["generator"]))
     registry.register("generator", "of_torch")(OfTorch)
-    config = tiny("run_dir=run", "protocol=none", "sample_every=0", "steps=1")
+    config = tiny("run_dir=run", "protocol=none", "steps=1")
     norm = {key: getattr(config.generator, key) for key in Network.model_fields if key != "name"}
     config = config.model_copy(update={"generator": GeneratorNetwork(name="of_torch", z_dim=8, **norm)})
     with pytest.raises(
@@ -232,7 +232,7 @@ def test_a_finished_run_is_not_run_again(tiny: Tiny, monkeypatch: pytest.MonkeyP
 
 
 def test_a_full_disk_is_told_with_the_last_good_checkpoint_and_the_run_goes_on_from_there(tiny: Tiny) -> None:
-    train(tiny("run_dir=run", "protocol=none", "steps=2", "sample_every=0"))
+    train(tiny("run_dir=run", "protocol=none", "steps=2"))
     with (
         full_disk(200_000),
         pytest.raises(
@@ -240,7 +240,7 @@ def test_a_full_disk_is_told_with_the_last_good_checkpoint_and_the_run_goes_on_f
             match=r"step 4 cannot be written to run \(File too large\); the last good checkpoint is .*-00000002",
         ),
     ):
-        train(tiny("run_dir=run", "protocol=none", "sample_every=0"))
+        train(tiny("run_dir=run", "protocol=none"))
     assert list(steps_saved(Path("run/checkpoints"))) == [2]
     train(tiny("run_dir=run", "protocol=none"))
     train(tiny("run_dir=whole", "protocol=none"))
@@ -549,7 +549,7 @@ def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, monkeypatch: py
         UserError,
         match=r"generator_raw \S+ holds NaN or infinity after step 4, .* last good checkpoint is run/checkpoints/step-00000002",
     ):
-        train(tiny("run_dir=run", "protocol=none", "sample_every=0"))
+        train(tiny("run_dir=run", "protocol=none"))
     assert list(steps_saved(Path("run/checkpoints"))) == [2]
 
 

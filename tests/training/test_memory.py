@@ -103,4 +103,4 @@ def test_running_out_of_memory_is_told_in_a_line(tiny: Callable[..., Config]) ->
             match=r"^batch=4096, g_batch=8: a training step does not fit into the memory of cpu; try accumulate=2, batch=2048",
         ),
     ):
-        train(tiny("run_dir=run", "batch=4096", "data.n_train=4096", "protocol=none", "sample_every=0"))
+        train(tiny("run_dir=run", "batch=4096", "data.n_train=4096", "protocol=none"))

@@ -19,7 +19,7 @@ from sngan.__main__ import main
 
 Load = Callable[[], Any]
 
-FAST = [*(word for word in TINY if not word.startswith("batch")), "sample_every=0", "name=hunt"]
+FAST = [*(word for word in TINY if not word.startswith("batch")), "name=hunt"]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from sngan.runs.checkpoint import steps_saved
 
 Capture = pytest.CaptureFixture[str]
 
-FAST = [*TINY, "protocol=none", "sample_every=0"]
+FAST = [*TINY, "protocol=none"]
 
 PLUGIN = """
 from pathlib import Path
